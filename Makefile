@@ -1,0 +1,44 @@
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow unit lint types check golden notices lock clean
+
+help:            ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup:           ## install what the rest needs (pip; apt when root)
+	@./.ci/prepare $(VENV)
+
+demo: setup      ## show the whole story on this machine, in under a minute
+	@$(BIN)/hpc-agent demo
+
+test: setup      ## run the tests, on real Slurm nodes and a real S3 where they can run
+	@$(BIN)/pytest -m 'not slow'
+
+slow: setup      ## run the tests that `make test` leaves out because they take long
+	@$(BIN)/pytest -m slow
+
+unit: setup      ## run the tests that need nothing but Python
+	@$(BIN)/pytest tests/unit
+
+lint: setup      ## check style, format and shell scripts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/prepare $$(git ls-files '*.sh'); fi
+
+types: setup     ## check types
+	@$(BIN)/mypy
+
+check: lint types test  ## what CI runs
+
+golden: setup    ## write the golden files anew; look at the difference before you commit
+	@UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/unit
+
+notices: setup   ## measure 50 notices on a real Slurm node: IMDS to DRAIN
+	@$(BIN)/python -m tests.measure.notices
+
+lock: setup      ## pin today's versions of everything in constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check >constraints.txt
+
+clean:           ## remove the virtual environment and caches
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
