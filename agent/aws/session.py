@@ -1,0 +1,85 @@
+"""Clients of AWS, and the S3 store opened with one.
+
+Credentials come from where botocore finds them (AWS_* variables, files, the instance profile through IMDS at
+AWS_EC2_METADATA_SERVICE_ENDPOINT) and are refreshed by it while the store is open.
+"""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+import aioboto3
+from aiobotocore.config import AioConfig
+
+from agent.aws.errors import store_errors
+from agent.aws.s3 import PATIENCE, S3Store
+from agent.store.base import StoreUnavailable
+
+_CONNECT = 3.0
+_DEFAULT_REGION = "us-east-1"
+_NO_CREDENTIALS = "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; is IMDS reachable?"
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    *,
+    bucket: str,
+    region: str = "",
+    endpoint_url: str | None = None,
+    connections: int = 8,
+    expected_bucket_owner: str = "",
+    kms_key_id: str = "",
+    ca_bundle: str = "",
+    patience: float = PATIENCE,
+) -> AsyncIterator[S3Store]:
+    """Yield the store in `bucket`; its connections are closed at the end.
+
+    An empty `region` is AWS_REGION's. `connections` is how many requests can be under way at once; `patience`
+    is how many seconds a request may stand still. Raises StoreUnavailable when no credentials are found, which may be
+    temporary: a client keeps what it was made with, so the store has to be opened anew.
+    """
+    session = aioboto3.Session()
+    await _require_credentials(session, bucket)
+    async with contextlib.AsyncExitStack() as open_clients:
+        with store_errors("open", f"s3://{bucket}"):
+            config = _config(connections, patience, has_own_endpoint=bool(endpoint_url or _endpoint_of_environment()))
+            client = await open_clients.enter_async_context(
+                session.client(
+                    "s3",
+                    region_name=region or os.environ.get("AWS_REGION") or session.region_name or _DEFAULT_REGION,
+                    endpoint_url=endpoint_url or None,
+                    verify=ca_bundle or None,
+                    config=config,
+                )
+            )
+        yield S3Store(
+            client, bucket, expected_bucket_owner=expected_bucket_owner, kms_key_id=kms_key_id, patience=patience
+        )
+
+
+async def _require_credentials(session: aioboto3.Session, bucket: str) -> None:
+    with store_errors("open", f"s3://{bucket}"):
+        found = await session.get_credentials()
+    if found is None:
+        raise StoreUnavailable("open", f"s3://{bucket}", "no credentials were found", hint=_NO_CREDENTIALS)
+
+
+def _endpoint_of_environment() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
+def _config(connections: int, patience: float, *, has_own_endpoint: bool) -> AioConfig:
+    return AioConfig(
+        connect_timeout=_CONNECT,
+        read_timeout=patience,
+        max_pool_connections=connections,
+        # Retries are agent/store/retrying.py's, which knows the deadline.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={
+            "payload_signing_enabled": False,
+            # A private endpoint rarely has a host name per bucket.
+            "addressing_style": "path" if has_own_endpoint else "auto",
+        },
+    )

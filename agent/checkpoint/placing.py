@@ -1,0 +1,211 @@
+"""The second half of a restore: bytes become files in their places. Blocking, called from several threads."""
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from errno import EDQUOT, ENOSPC, EROFS
+from typing import Final
+
+from agent.checkpoint import newfile
+from agent.checkpoint.target import LEFTOVER, Target
+from agent.checkpoint.unfolding import Problem
+from agent.checkpoint.units import Batch, Folder, Link, Member, Range, Source, ranges
+from agent.checksum import crc64nvme, to_hex
+from agent.errors import PermanentError
+from agent.model.checkpoint import EntryType
+
+_ENDS_IT_ALL: Final = frozenset({ENOSPC, EDQUOT, EROFS})
+
+
+class NoRoom(PermanentError):
+    """The disk to restore to takes no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What became of a member: in its place unless `failed`."""
+
+    member: Member
+    failed: bool
+    problems: tuple[Problem, ...] = ()
+
+
+class Placing:
+    """How files get into `target`. `token` makes their working names those of this run."""
+
+    def __init__(self, target: Target, *, token: str, owner: bool, overwrite: bool) -> None:
+        self._target = target
+        self._working = LEFTOVER + token.encode("ascii") + b"-"
+        self._numbers = itertools.count(1)
+        self._owner = owner
+        self._overwrite = overwrite
+        self._begun: set[Begun] = set()
+
+    def close(self) -> None:
+        """Let go of what a restore that was cut had begun."""
+        for begun in tuple(self._begun):
+            self.drop(begun)
+
+    def batch(self, batch: Batch, data: bytes) -> list[Placed]:
+        """Put the members of a batch in their places; `data` are its bytes. Raises NoRoom."""
+        view = memoryview(data)
+        return [self._small(member, batch.bytes_of(member, view)) for member in batch.members]
+
+    def begin(self, member: Member) -> "Begun":
+        """Make room for a large file. Raises OSError, NoRoom."""
+        working = self._name()
+        with self._target.folder(member.folder.place) as folder, _room(member):
+            fd = newfile.begin(folder, working, member.entry, preallocate=True)
+        begun = Begun(member=member, working=working, fd=fd)
+        self._begun.add(begun)
+        return begun
+
+    def part(self, begun: "Begun", part: Range, data: bytes) -> int:
+        """Write one range of a large file; return its CRC. Raises OSError, NoRoom."""
+        with _room(begun.member):
+            newfile.write(begun.fd, memoryview(data), part.spans)
+        return crc64nvme(data)
+
+    def end(self, begun: "Begun") -> Placed:
+        """Put a large file, which is whole, in its place."""
+        member = begun.member
+        try:
+            with self._target.folder(member.folder.place) as folder:
+                return self._finish(member, begun.fd, folder, begun.working)
+        except OSError as error:
+            return failure(member, error)
+
+    def drop(self, begun: "Begun") -> None:
+        """Let go of a large file; what is not in its place by now is removed."""
+        self._begun.discard(begun)
+        os.close(begun.fd)
+        with suppress(OSError), self._target.folder(begun.member.folder.place) as folder:
+            newfile.discard(folder, begun.working)
+
+    def link(self, link: Link) -> Placed | None:
+        """Give a restored file another name; None when there is nothing to link to, or no way."""
+        source, member = link.group.source, link.member
+        if source is None:
+            return None
+        working = self._name()
+        with (
+            suppress(OSError),
+            self._target.folder(source.place) as there,
+            self._target.folder(member.folder.place) as folder,
+        ):
+            try:
+                found = newfile.link(there, source.name, folder, working)
+                if (found.st_dev, found.st_ino) == (source.device, source.inode):
+                    newfile.publish(folder, working, member.entry.name, overwrite=self._overwrite)
+                    return Placed(member=member, failed=False)
+            finally:
+                newfile.discard(folder, working)
+        return None
+
+    def leave(self, folders: Sequence[Folder]) -> list[Problem]:
+        """Give directories that are complete their attributes; return what could not be."""
+        return [problem for folder in folders for problem in self._leave(folder)]
+
+    def _leave(self, folder: Folder) -> Iterator[Problem]:
+        if folder.stat is None:
+            return
+        place = folder.place
+        try:
+            trouble = self._target.finish(place, folder.stat, folder.xattrs, owner=self._owner)
+        except OSError as error:
+            trouble = [error.strerror or repr(error)]
+        yield from (Problem(root=place.root, path=place.path, detail=detail) for detail in trouble)
+
+    def _small(self, member: Member, data: memoryview) -> Placed:
+        entry = member.entry
+        if entry.ref is not None and (checked := compared(member, crc64nvme(data))).failed:
+            return checked
+        try:
+            with self._target.folder(member.folder.place) as folder, _room(member):
+                if entry.type is EntryType.SYMLINK:
+                    return self._symlink(member, folder)
+                return self._file(member, folder, data)
+        except OSError as error:
+            return failure(member, error)
+
+    def _symlink(self, member: Member, folder: int) -> Placed:
+        working = self._name()
+        try:
+            newfile.make_link(folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
+        except OSError:
+            newfile.discard(folder, working)
+            raise
+        return Placed(member=member, failed=False)
+
+    def _file(self, member: Member, folder: int, data: memoryview) -> Placed:
+        working = self._name()
+        fd = newfile.begin(folder, working, member.entry, preallocate=False)
+        try:
+            if member.entry.ref is not None:
+                for part in ranges(member.entry.ref, member.entry):
+                    newfile.write(fd, data, part.spans)
+            return self._finish(member, fd, folder, working)
+        except OSError:
+            newfile.discard(folder, working)
+            raise
+        finally:
+            os.close(fd)
+
+    def _finish(self, member: Member, fd: int, folder: int, working: bytes) -> Placed:
+        trouble = newfile.finish(fd, folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
+        if member.group is not None:
+            found = os.fstat(fd)
+            place, name = member.folder.place, member.entry.name
+            member.group.source = Source(place=place, name=name, device=found.st_dev, inode=found.st_ino)
+        return Placed(member=member, failed=False, problems=tuple(_problem(member, detail) for detail in trouble))
+
+    def _name(self) -> bytes:
+        return self._working + b"%d" % next(self._numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Begun:
+    """A large file on its way: open under its working name."""
+
+    member: Member
+    working: bytes
+    fd: int
+
+
+def failure(member: Member, error: OSError) -> Placed:
+    """Return that a member is not in its place because of `error`."""
+    return Placed(member=member, failed=True, problems=(_problem(member, error.strerror or repr(error)),))
+
+
+def compared(member: Member, crc: int) -> Placed:
+    """Return whether a member may be put in its place: `failed` when its bytes have another CRC than was recorded."""
+    recorded = member.entry.ref.crc64nvme if member.entry.ref is not None else crc
+    if crc == recorded:
+        return Placed(member=member, failed=False)
+    return damaged(member, f"its CRC-64/NVME is {to_hex(crc)}, recorded is {to_hex(recorded)}")
+
+
+def damaged(member: Member, detail: str) -> Placed:
+    """Return that a member is not in its place because of what the store has of it."""
+    assert member.entry.ref is not None
+    problem = _problem(member, detail)
+    return Placed(member=member, failed=True, problems=(replace(problem, key=member.entry.ref.key, damaged=True),))
+
+
+def _problem(member: Member, detail: str) -> Problem:
+    return Problem.at(member.folder.place, member.entry.name, detail)
+
+
+@contextmanager
+def _room(member: Member) -> Iterator[None]:
+    """Turn a disk that takes no more into an error that ends the restore."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _ENDS_IT_ALL:
+            hint = "what was restored stays: make room and run it again"
+            name = repr(member.entry.name)[2:-1]
+            raise NoRoom("restore", name, error.strerror or repr(error), hint=hint) from error
+        raise

@@ -1,0 +1,255 @@
+"""The bytes of files on their way into objects, each with its receipt.
+
+A file of one request is one put; a larger one is a multipart upload, whose checksum is put together from those of its
+parts and compared by the store when it completes.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+from itertools import count
+
+from agent.checkpoint.keys import file_key, full
+from agent.checkpoint.ledger import Job
+from agent.checkpoint.receipts import ObjectReceipt, Receipts, UploadReceipt, signature
+from agent.checkpoint.transfer import Transfer, part_size_for
+from agent.checksum import combine
+from agent.model.checkpoint import Entry, ObjectRef
+from agent.scratch.reader import Source, SourceChanged, Whole
+from agent.store.base import ObjectMissing, ObjectStore, Part, UploadMissing
+
+
+class Uploads:
+    """`memory` bounds the bytes that the parts of one file hold; `sent` hears of every body that was acknowledged."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        prefix: str,
+        writer: str,
+        pass_id: str,
+        receipts: Receipts,
+        executor: Executor,
+        part_size: int,
+        memory: int,
+        sent: Callable[[int], None],
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._writer = writer
+        self._pass_id = pass_id
+        self._receipts = receipts
+        self._executor = executor
+        self._part_size = part_size
+        self._memory = memory
+        self._sent = sent
+        self._counter = count(1)
+
+    def known(self, job: Job, path: bytes) -> Entry | None:
+        """Return the entry of a file that is stored as it is, going by its times; None when it has to be read."""
+        receipt = self._receipts.object_of(path, job.entry.stat)
+        if receipt is None or not receipt.settled:
+            return None
+        length = job.entry.stat.size if receipt.extents is None else sum(size for _, size in receipt.extents)
+        ref = ObjectRef(key=receipt.key, offset=0, length=length, crc64nvme=receipt.crc64nvme)
+        return replace(job.entry, xattrs=receipt.xattrs, extents=receipt.extents, ref=ref)
+
+    async def put(self, job: Job, path: bytes, whole: Whole, *, settled: bool) -> Entry:
+        """Store a file that was read in one go; one without bytes, or with those that are stored, is not sent.
+
+        The receipts of many small files are written together: the caller does it (`write_receipts`).
+        """
+        if not whole.body:
+            return entry_of(job, whole, ref=None, torn=whole.torn, settled=settled)
+        key = self._key_of_same(path, whole) or await self._put_body(job, whole)
+        ref = ObjectRef(key=key, offset=0, length=len(whole.body), crc64nvme=whole.crc64nvme)
+        return self._done(job, path, whole, ref, torn=whole.torn, settled=settled)
+
+    async def begin(self, job: Job, path: bytes, source: Source, *, settled: bool) -> Transfer:
+        """Begin the upload of a large file."""
+        key = self._new_key(job)
+        upload = await self._store.begin(full(self._prefix, key))
+        receipt = UploadReceipt(
+            path=path,
+            signature=signature(source.stat),
+            key=key,
+            upload=upload,
+            part_size=part_size_for(source.length, self._part_size),
+            settled=settled,
+        )
+        self._receipts.begun(receipt)
+        await self.write_receipts()
+        return self._transfer(job, source, receipt, [], settled=settled)
+
+    async def resume(self, job: Job, path: bytes, source: Source, *, settled: bool) -> Transfer | Entry | None:
+        """Return the upload that another life began for the file, or the file's entry when it is stored already.
+
+        None when there is nothing to go on with.
+        """
+        done = self._receipts.object_of(path, source.stat)
+        if done is not None and done.extents == source.extents and await self._holds(source, done.crc64nvme):
+            ref = ObjectRef(key=done.key, offset=0, length=source.length, crc64nvme=done.crc64nvme)
+            return self._done(job, path, source, ref, torn=False, settled=settled)
+        receipt = self._receipts.upload_of(path, source.stat)
+        if receipt is None:
+            return None
+        try:
+            stored = await self._store.parts(full(self._prefix, receipt.key), receipt.upload)
+        except UploadMissing:
+            return await self._completed(job, path, source, receipt, settled=settled)
+        return self._transfer(job, source, receipt, resumable(stored, receipt), settled=settled)
+
+    async def _completed(
+        self, job: Job, path: bytes, source: Source, receipt: UploadReceipt, *, settled: bool
+    ) -> Entry | None:
+        """Return the entry of a file whose upload is gone because it was completed just before the cut."""
+        try:
+            stored = await self._store.head(full(self._prefix, receipt.key))
+        except ObjectMissing:
+            return None
+        known = self._transfer(job, source, replace(receipt, settled=True), receipt.parts.values(), settled=settled)
+        checksum = known.crc64nvme if known.is_sent else stored.crc64nvme
+        if stored.size != source.length or checksum is None or stored.crc64nvme not in {None, checksum}:
+            return None
+        if not receipt.settled and not await self._holds(source, checksum):
+            return None
+        ref = ObjectRef(key=receipt.key, offset=0, length=source.length, crc64nvme=checksum)
+        return self._done(job, path, source, ref, torn=False, settled=settled)
+
+    async def _holds(self, source: Source, checksum: int) -> bool:
+        """Return whether the bytes of a large file have this checksum: all are read, none is sent. Raises OSError."""
+        found = 0
+        for offset in range(0, source.length, self._part_size):
+            length = min(self._part_size, source.length - offset)
+            try:
+                _, one = await self._read(source, offset, length, check=True)
+            except SourceChanged:
+                return False
+            found = combine(found, one, length)
+        return found == checksum
+
+    def _key_of_same(self, path: bytes, whole: Whole) -> str | None:
+        """Return the key under which just these bytes of the file are stored."""
+        receipt = self._receipts.object_of(path, whole.stat)
+        if receipt is None or whole.torn:
+            return None
+        is_same = (receipt.crc64nvme, receipt.extents) == (whole.crc64nvme, whole.extents)
+        return receipt.key if is_same else None
+
+    async def _put_body(self, job: Job, whole: Whole) -> str:
+        key = self._new_key(job)
+        await self._store.put(full(self._prefix, key), whole.body, crc64nvme=whole.crc64nvme)
+        self._sent(len(whole.body))
+        return key
+
+    async def send(self, transfer: Transfer, number: int) -> Part:
+        """Read and store one part.
+
+        Raises SourceChanged when the file is not what it was when its upload began (a transfer that is `torn` anyway
+        goes on), UploadMissing when the store dropped the upload, OSError.
+        """
+        offset, length = transfer.span(number)
+        body, checksum = await self._read(transfer.source, offset, length, check=not transfer.torn)
+        if (part := transfer.unchanged(number, checksum)) is not None:
+            return part
+        key = full(self._prefix, transfer.key)
+        part = await self._store.put_part(key, transfer.upload, number, body, crc64nvme=checksum)
+        self._sent(len(body))
+        self._receipts.part(transfer.upload, part)
+        await self.write_receipts()
+        return part
+
+    async def complete(self, transfer: Transfer, path: bytes) -> Entry:
+        """Make the object out of its parts. Raises UploadMissing when the store dropped the upload."""
+        checksum = transfer.crc64nvme
+        key = full(self._prefix, transfer.key)
+        await self._store.complete(key, transfer.upload, transfer.parts, crc64nvme=checksum)
+        source = transfer.source
+        ref = ObjectRef(key=transfer.key, offset=0, length=source.length, crc64nvme=checksum)
+        return self._done(transfer.job, path, source, ref, torn=transfer.torn, settled=transfer.settled)
+
+    async def write_receipts(self) -> None:
+        await self._receipts.flush(self._executor)
+
+    async def abort(self, transfer: Transfer) -> None:
+        """Drop an upload that came to nothing. Raises StoreDenied where only the bucket's own rule may."""
+        await self._store.abort(full(self._prefix, transfer.key), transfer.upload)
+
+    def _new_key(self, job: Job) -> str:
+        return file_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter), name=job.entry.name)
+
+    async def _read(self, source: Source, offset: int, length: int, *, check: bool) -> tuple[bytes, int]:
+        read = partial(_read_part, source, offset, length, check=check)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, read)
+
+    def _transfer(
+        self, job: Job, source: Source, receipt: UploadReceipt, known: Iterable[Part], *, settled: bool
+    ) -> Transfer:
+        known = list(known)
+        return Transfer(
+            job=job,
+            source=source,
+            key=receipt.key,
+            upload=receipt.upload,
+            part_size=receipt.part_size,
+            memory=self._memory,
+            stored=known if receipt.settled else [],
+            expected=known,
+            settled=settled,
+        )
+
+    def _done(
+        self, job: Job, path: bytes, found: Whole | Source, ref: ObjectRef, *, torn: bool, settled: bool
+    ) -> Entry:
+        if not torn:
+            receipt = ObjectReceipt(
+                path=path,
+                signature=signature(found.stat),
+                key=ref.key,
+                crc64nvme=ref.crc64nvme,
+                extents=found.extents,
+                xattrs=found.xattrs,
+                settled=settled,
+            )
+            self._receipts.stored(receipt)
+        return entry_of(job, found, ref=ref, torn=torn, settled=settled)
+
+
+def entry_of(job: Job, found: Whole | Source, *, ref: ObjectRef | None, torn: bool, settled: bool) -> Entry:
+    """Return the entry of a file as it was when read, which may be another inode than the walk saw."""
+    return replace(
+        job.entry,
+        stat=found.stat,
+        ref=ref,
+        xattrs=found.xattrs,
+        extents=found.extents,
+        torn=torn,
+        unsettled=not settled,
+        link=job.entry.link if found.stat.inode == job.entry.stat.inode else "",
+    )
+
+
+def resumable(stored: Sequence[Part], receipt: UploadReceipt) -> list[Part]:
+    """Return the parts that need not be sent again, with their checksums.
+
+    A part counts when the store has what the receipt says; one whose receipt was lost with the process counts when the
+    store itself tells its checksum.
+    """
+    found = []
+    for part in stored:
+        noted = receipt.parts.get(part.number)
+        if noted is None:
+            found += [part] if part.crc64nvme else []
+        elif (noted.etag, noted.size) == (part.etag, part.size) and part.crc64nvme in {0, noted.crc64nvme}:
+            found.append(noted)
+    return found
+
+
+def _read_part(source: Source, offset: int, length: int, *, check: bool) -> tuple[bytes, int]:
+    read = source.read(offset, length)
+    if check:
+        source.check()
+    return read

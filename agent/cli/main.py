@@ -1,0 +1,70 @@
+"""The command `hpc-agent`: which command, and what its end means to the shell."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from agent import __version__
+from agent.cli.exits import Exit
+from agent.cli.output import note
+from agent.errors import AgentError
+
+COMMANDS: Final = {
+    "run": "the daemon, in the foreground",
+    "status": "what the daemon does, in one glance",
+    "checkpoint": "save the scratch now",
+    "checkpoints": "list what can be restored",
+    "restore": "bring back a checkpoint",
+    "verify": "check a checkpoint against what is stored",
+    "evacuate": "act as if this node had been given notice (root)",
+    "cancel": "withdraw the notice of `evacuate` (root)",
+    "config": "the settings in force, and where each came from",
+    "demo": "the whole story on this machine",
+}
+HIDDEN: Final = ("copier",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in `argv` and return its exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except AgentError as error:
+        note(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; at exit Python would flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    # Only the command that is asked for is imported: a parser of all of them would cost `status` its speed.
+    name = next((word for word in argv if not word.startswith("-")), "")
+    about = "Saves the work of a Slurm node on AWS."
+    parser = argparse.ArgumentParser(prog="hpc-agent", description=about, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"hpc-agent {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND [OPTIONS]", required=True)
+    for command, summary in COMMANDS.items():
+        known = commands.add_parser(command, help=summary, description=summary, allow_abbrev=False)
+        _fill(known, command, wanted=command == name)
+    if name in HIDDEN:
+        _fill(commands.add_parser(name, allow_abbrev=False), name, wanted=True)
+    arguments = parser.parse_args(argv)
+    return int(arguments.run(arguments))
+
+
+def _fill(parser: argparse.ArgumentParser, command: str, *, wanted: bool) -> None:
+    if not wanted:
+        return
+    module = import_module(f"agent.cli.{command}")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (default: /etc/hpc-agent/config.toml)")
+    module.arguments(parser)
+    parser.set_defaults(run=module.run)

@@ -1,0 +1,127 @@
+"""What control and copier say to each other: one JSON object a line over a socketpair.
+
+Control says Save once, then at any time Finish (commit what is there) or Record (store a document). The copier answers
+with any number of Moved, Committed and Waiting, then Copied when all is sent, and Saved as the answer to Finish.
+Refused is the answer to anything that can't be done. End of file on either side ends the copier.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+from agent.errors import PermanentError
+from agent.model.progress import Progress
+
+LONGEST: Final = 8 << 20
+"""Bytes of a line: a head with a thousand names of files left behind fits many times."""
+
+
+class NotUnderstood(PermanentError):
+    """The other side speaks another language."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """Copy the scratch and commit as it goes. `node` are the fields of a Node, `begun` a record to store meanwhile."""
+
+    checkpoint: str
+    reason: str
+    node: Mapping[str, str]
+    notice: Mapping[str, Any] | None = None
+    commit_every: float
+    receipts: str = ""
+    begun: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """Send no more; commit what is there and answer Saved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Store a document under outcomes/; answer Recorded. `name` is its key without the prefix."""
+
+    name: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The copy has come this far. `requests` counts by "operation outcome"."""
+
+    progress: Progress
+    requests: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """S3 does not do what it is asked and is asked again: `what` says why, empty when it is over."""
+
+    what: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """S3 has acknowledged a head; `saved` is what `record.saved_of` reads."""
+
+    saved: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """All that the walk saw is sent, but for what `trouble` names."""
+
+    trouble: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """The answer to Finish: the last head is committed."""
+
+    saved: Mapping[str, Any]
+    trouble: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The answer to Record."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """`what` was asked can't be done: the parts of an AgentError."""
+
+    asked: str
+    what: str
+    hint: str
+
+
+Message = Save | Finish | Record | Moved | Waiting | Committed | Copied | Saved | Recorded | Refused
+TYPES: Final = {
+    cls.__name__: cls for cls in (Save, Finish, Record, Moved, Waiting, Committed, Copied, Saved, Recorded, Refused)
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return `message` as one line."""
+    return json.dumps({"type": type(message).__name__, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Return the message in `line`. Raises NotUnderstood."""
+    try:
+        document = json.loads(line)
+        cls = TYPES[document.pop("type")]
+        if cls is Moved:
+            document["progress"] = Progress(**document["progress"])
+        if "trouble" in {f.name for f in fields(cls)}:
+            document["trouble"] = tuple(document["trouble"])
+        message: Message = cls(**document)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotUnderstood("read", "message", repr(error)) from error
+    return message

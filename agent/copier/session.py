@@ -1,0 +1,160 @@
+"""One conversation with control: what it asks is done here, what happens is told as it happens."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from agent.chance import Chance
+from agent.checkpoint.keys import full
+from agent.checkpoint.receipts import Receipts
+from agent.checkpoint.save import Saver
+from agent.checksum import crc64nvme
+from agent.clock import Clock, stamp
+from agent.copier.protocol import Committed, Copied, Finish, Message, Moved, Record, Recorded, Refused, Save, Saved
+from agent.errors import AgentError
+from agent.model.checkpoint import CheckpointId, Commit
+from agent.model.node import BootId, InstanceId, Node, NodeName
+from agent.model.progress import Progress
+from agent.settings import Settings
+from agent.store.base import ObjectExists, ObjectStore
+
+CLOSING: Final = 1.0
+"""Seconds for the tasks of a session to end when control has gone."""
+
+
+class Session:
+    """Answers control's messages, in a task group of its caller so that Finish can overtake a copy."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: ObjectStore,
+        executor: Executor,
+        clock: Clock,
+        chance: Chance,
+        crew: asyncio.TaskGroup,
+        requests: Callable[[], Mapping[str, int]],
+        say: Callable[[Message], None],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._executor = executor
+        self._clock = clock
+        self._chance = chance
+        self._crew = crew
+        self._requests = requests
+        self._say = say
+        self._saver: Saver | None = None
+        self._copying: asyncio.Task[None] | None = None
+
+    def take(self, message: Message) -> None:
+        """Begin what `message` asks for."""
+        match message:
+            case Save():
+                self._copying = self._crew.create_task(self._copy(message), name="copy")
+                if message.begun is not None:
+                    begun = Record(name=message.begun["name"], document=message.begun["document"])
+                    self._crew.create_task(self._record(begun), name="begun")
+            case Finish():
+                self._crew.create_task(self._finish(), name="finish")
+            case Record():
+                self._crew.create_task(self._record(message), name="record")
+            case _:
+                self._say(Refused(asked=type(message).__name__, what="not something to ask a copier", hint=""))
+
+    async def _copy(self, command: Save) -> None:
+        try:
+            self._saver = saver = await self._prepare(command)
+            await saver.copy()
+        except AgentError as error:
+            self._refuse(command, error)
+        else:
+            self._say(Copied(trouble=saver.trouble))
+
+    async def _prepare(self, command: Save) -> Saver:
+        settings = self._settings
+        path = Path(command.receipts) if command.receipts else None
+        receipts = await asyncio.get_running_loop().run_in_executor(self._executor, Receipts.load, path)
+        return Saver(
+            store=self._store,
+            prefix=settings.s3.prefix,
+            node=node_of(command.node),
+            checkpoint=CheckpointId(command.checkpoint),
+            reason=command.reason,
+            notice=command.notice,
+            roots=[Path(path) for path in settings.scratch.paths],
+            exclude=settings.scratch.exclude,
+            receipts=receipts,
+            clock=self._clock,
+            chance=self._chance,
+            executor=self._executor,
+            report=self._report,
+            committed=lambda commit: self._say(Committed(saved=commit_document(commit))),
+            connections=settings.s3.connections,
+            part_size=settings.s3.part_size,
+            commit_every=command.commit_every,
+        )
+
+    def _report(self, progress: Progress) -> None:
+        self._say(Moved(progress=progress, requests=dict(self._requests())))
+
+    async def _finish(self) -> None:
+        if self._copying is not None:
+            self._copying.cancel()
+            await asyncio.wait([self._copying])
+        if self._saver is None:
+            self._say(Refused(asked="Finish", what="nothing was copied", hint=""))
+            return
+        try:
+            commit = await self._saver.commit()
+        except AgentError as error:
+            self._refuse(Finish(), error)
+        else:
+            self._say(Saved(saved=commit_document(commit), trouble=self._saver.trouble))
+
+    async def _record(self, command: Record) -> None:
+        body = json.dumps(command.document, indent=1, sort_keys=True).encode()
+        try:
+            with contextlib.suppress(ObjectExists):  # ours: its reply was lost, or this is a second life of the agent
+                await self._store.put(
+                    full(self._settings.s3.prefix, command.name), body, crc64nvme=crc64nvme(body), if_absent=True
+                )
+        except AgentError as error:
+            self._refuse(command, error)
+        else:
+            self._say(Recorded(name=command.name))
+
+    def _refuse(self, asked: Message, error: AgentError) -> None:
+        self._say(
+            Refused(asked=type(asked).__name__, what=f"{error.op} {error.subject}: {error.detail}", hint=error.hint)
+        )
+
+
+def node_of(fields: Mapping[str, str]) -> Node:
+    return Node(
+        name=NodeName(fields["name"]),
+        cluster=fields["cluster"],
+        instance_id=InstanceId(fields["instance_id"]),
+        boot_id=BootId(fields["boot_id"]),
+        writer=fields["writer"],
+    )
+
+
+def commit_document(commit: Commit) -> dict[str, Any]:
+    """Return what control keeps of a commit, as `agent.evacuation.record.saved_of` reads it."""
+    return {
+        "checkpoint": commit.head.checkpoint,
+        "n": commit.head.n,
+        "key": commit.key,
+        "digest": commit.digest,
+        "complete": commit.head.complete,
+        "created_at": stamp(commit.head.created_at),
+        "totals": asdict(commit.head.totals),
+        "left": asdict(commit.head.left),
+    }

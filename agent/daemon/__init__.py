@@ -1,0 +1,1 @@
+"""The control process: it watches, decides, talks to Slurm and to people. It never copies."""

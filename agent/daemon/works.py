@@ -1,0 +1,246 @@
+"""What each piece of work does to the world. Nothing is decided here but how often to try again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final, TypeVar
+
+from agent.chance import Chance
+from agent.checkpoint.keys import begun_key, outcome_key
+from agent.clock import Clock
+from agent.copier.protocol import Committed, Message, Record, Save, Waiting
+from agent.daemon.copier import Copier, CopierRefused, Listener
+from agent.daemon.records import begun_document, outcome_document
+from agent.daemon.runner import Performer, Tell
+from agent.daemon.whoami import Whoami
+from agent.errors import PermanentError, TransientError
+from agent.evacuation.record import notice_document, saved_of
+from agent.evacuation.state import Evacuation
+from agent.evacuation.work import Work
+from agent.model.checkpoint import CheckpointId
+from agent.model.drain import Drain
+from agent.model.node import Node
+from agent.slurm.reason import Reason, boot_of
+
+COMMIT_EVERY: Final = 4.0
+"""Seconds between heads while copying: what S3 acknowledged 5 s before a cut is restorable (P3)."""
+
+LEAD_COMMIT_EVERY: Final = 30.0
+"""Seconds between heads of a copy ahead: nobody is taking the node yet."""
+
+T = TypeVar("T")
+
+PAUSE: Final = (0.25, 2.0)
+"""Seconds between two tries of a drain: the first pause and the longest. A scontrol that fails has waited itself."""
+
+
+class CopyFellShort(PermanentError):
+    """Everything that could be copied was; this could not."""
+
+
+class StillRefused(TransientError):
+    """The copier can't do what it was asked; the deadline comes anyway, so trying again costs nothing."""
+
+
+class Unheard(TransientError):
+    """Our drain stands, and whether its notice still does is not known (P5)."""
+
+
+class Works:
+    """The performers of one daemon. `moved` sees every message of the copier; `heard` tells whether each source of
+    notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `ahead`
+    is the copier for what is saved ahead.
+    """
+
+    def __init__(
+        self,
+        *,
+        whoami: Whoami,
+        copier: Copier,
+        ahead: Copier,
+        fresh: Callable[[], CheckpointId],
+        moved: Listener,
+        heard: Callable[[], bool],
+        receipts: Callable[[CheckpointId], str],
+        cannot_save: Callable[[], Awaitable[PermanentError | None]],
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        self._whoami = whoami
+        self._copier = copier
+        self._ahead = ahead
+        self._fresh = fresh
+        self._moved = moved
+        self._heard = heard
+        self._receipts = receipts
+        self._cannot_save = cannot_save
+        self._clock = clock
+        self._chance = chance
+        # A cancelled piece of work may still be ending when the next one begins.
+        self._slurm_turn = asyncio.Lock()
+        self._copier_turn = asyncio.Lock()
+
+    @property
+    def performers(self) -> Mapping[Work, Performer]:
+        return {
+            Work.DRAIN: self.drain,
+            Work.COPY: self.copy,
+            Work.COMMIT: self.commit,
+            Work.RELEASE: self.release,
+            Work.LIFT: self.lift,
+            Work.LEAD: self.lead,
+        }
+
+    async def drain(self, state: Evacuation, tell: Tell) -> None:
+        """Drain our node, for as long as it takes."""
+        slurm, ruling = await self._whoami.slurm_node(), state.ruling
+        if slurm is None or ruling is None:
+            return
+        if not state.effects.drain:
+            tell.withheld(f"node {slurm.name} would have been drained: {ruling.kind}")
+            return
+
+        me = self._whoami
+        reason = Reason(kind=ruling.kind, instance_id=me.instance_id, boot=boot_of(me.boot_id), until=ruling.ends_at)
+
+        async def once() -> None:
+            tell.drained(await slurm.drain(reason))
+
+        async with self._slurm_turn:
+            await self._until_done(once, tell)
+
+    async def lift(self, state: Evacuation, tell: Tell) -> None:
+        """Lift a drain that is ours or our dead predecessor's; leave anyone else's."""
+        async with self._copier_turn:
+            await self._copier.end()
+        slurm, me = await self._whoami.slurm_node(), self._whoami
+        if slurm is None:
+            return
+        if not state.effects.drain:
+            tell.withheld(f"a drain of ours on node {slurm.name} would have been lifted, if there is one")
+            return
+
+        async def once() -> None:
+            # An evacuation returns because its own notices are over; only a drain that an earlier life left may have
+            # one that has not been heard of yet.
+            live = False if state.began is not None or self._heard() else None
+            drain = await slurm.lift(instance_id=me.instance_id, boot_id=me.boot_id, has_live_notice=live)
+            if drain is Drain.OURS:
+                raise Unheard("lift", f"our drain of {slurm.name}", "not every source of notices has been heard yet")
+            tell.drained(drain)
+
+        async with self._slurm_turn:
+            await self._until_done(once, tell)
+
+    async def copy(self, state: Evacuation, tell: Tell) -> None:
+        """Copy the scratch to S3; a copier that dies is started again and goes on from its receipts."""
+        if not state.saves:
+            return
+        if not state.effects.save:
+            tell.withheld("the scratch would have been saved")
+            return
+        if (reason := await self._cannot_save()) is not None:
+            raise reason
+        assert state.checkpoint is not None
+        node = await self._whoami.node()
+        command = Save(
+            checkpoint=state.checkpoint,
+            reason="evacuation",
+            node=asdict(node),
+            notice=None if state.ruling is None else notice_document(state.ruling),
+            commit_every=COMMIT_EVERY,
+            receipts=self._receipts(state.checkpoint),
+            begun={"name": begun_key(**_place(state, node)), "document": begun_document(state, node)},
+        )
+
+        async def once() -> None:
+            copied = await self._asking(self._copier.save(command, self._listener(tell)))
+            if copied.trouble:
+                raise CopyFellShort("copy", "the scratch", "; ".join(copied.trouble))
+
+        async with self._copier_turn:
+            await self._until_done(once, tell)
+
+    async def commit(self, state: Evacuation, tell: Tell) -> None:
+        """Write the last head."""
+        if not await self._may_save(state):
+            return
+        async with self._copier_turn:
+            saved = await self._copier.finish(self._listener(tell))
+        tell.committed(saved_of(dict(saved.saved)))
+
+    async def release(self, state: Evacuation, tell: Tell) -> None:
+        """Store the outcome, and let the copier go."""
+        async with self._copier_turn:
+            try:
+                if await self._may_save(state):
+                    await self._store_outcome(state, tell)
+            finally:
+                await self._copier.end()
+
+    async def lead(self, state: Evacuation, tell: Tell) -> None:
+        """Save ahead, behind everything else on the node; an evacuation ends it."""
+        if not state.effects.save:
+            tell.withheld("the scratch would have been saved ahead")
+            return
+        if (reason := await self._cannot_save()) is not None:
+            raise reason
+        node = await self._whoami.node()
+        first = min(state.leading, key=lambda notice: (notice.due, notice.id))
+        command = Save(
+            checkpoint=self._fresh(),
+            reason="lead",
+            node=asdict(node),
+            notice=notice_document(first),
+            commit_every=LEAD_COMMIT_EVERY,
+        )
+        try:
+            await self._ahead.save(command, self._moved)
+            await self._ahead.finish(self._moved)
+        finally:
+            await self._ahead.end()
+
+    async def _may_save(self, state: Evacuation) -> bool:
+        return state.saves and state.effects.save and await self._cannot_save() is None
+
+    async def _store_outcome(self, state: Evacuation, tell: Tell) -> None:
+        node = await self._whoami.node()
+        document = outcome_document(state, node, ended_at=self._clock.now(), now=asyncio.get_running_loop().time())
+        record = Record(name=outcome_key(**_place(state, node)), document=document)
+        await self._until_done(lambda: self._asking(self._copier.record(record, self._listener(tell))), tell)
+
+    async def _asking(self, answer: Awaitable[T]) -> T:
+        """Return `answer`; what S3 refuses now is asked for again: rights can be mended while there is time."""
+        try:
+            return await answer
+        except CopierRefused as error:
+            raise StillRefused(error.op, error.subject, error.detail, hint=error.hint) from error
+
+    async def _until_done(self, once: Callable[[], Awaitable[None]], tell: Tell) -> None:
+        """Do `once` again after what is transient, until the runner cancels."""
+        pause, longest = PAUSE
+        while True:
+            try:
+                await once()
+            except TransientError as error:
+                tell.troubled(error)
+            else:
+                return
+            await asyncio.sleep(pause * (0.5 + self._chance.fraction() / 2))
+            pause = min(2 * pause, longest)
+
+    def _listener(self, tell: Tell) -> Listener:
+        def listen(message: Message) -> None:
+            self._moved(message)
+            match message:
+                case Committed():
+                    tell.committed(saved_of(dict(message.saved)))
+                case Waiting():
+                    tell.waiting(message.what, message.hint)
+
+        return listen
+
+
+def _place(state: Evacuation, node: Node) -> Any:
+    """Return where the records of this evacuation are."""
+    return {"cluster": node.cluster, "writer": node.writer, "at": state.began_at}

@@ -1,0 +1,99 @@
+"""What can happen to an evacuation. Each event is a value that can be written down and read by a person later."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.evacuation.state import Saved
+from agent.evacuation.work import Work
+from agent.model.checkpoint import CheckpointId
+from agent.model.drain import Drain
+from agent.model.notice import Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something happened: `at` in monotonic seconds, `wall` for people.
+
+    `fresh` is the id of a checkpoint, should this be what begins an evacuation.
+    """
+
+    at: float
+    wall: datetime
+    fresh: CheckpointId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """The agent was started and has this state from its journal (or a new one); or Slurm has appeared on this node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noticed(Event):
+    """The notices of one source are now these."""
+
+    source: str
+    notices: frozenset[Notice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained(Event):
+    """An attempt to drain has settled whose drain stands."""
+
+    drain: Drain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(Event):
+    """S3 has acknowledged a head."""
+
+    saved: Saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Event):
+    """A piece of work is done."""
+
+    work: Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """A piece of work can't be done, and will not be tried again in this phase."""
+
+    work: Work
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled(Event):
+    """A piece of work meets trouble and goes on trying; an empty `what` says that the trouble is over."""
+
+    work: Work
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld(Event):
+    """The mode does not allow a piece of work: `what` is what it would have done."""
+
+    work: Work
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated(Event):
+    """Saving all that is on the scratch would take about so many seconds now."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matured(Event):
+    """The time to act on a notice that waited has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeUp(Event):
+    """The time of the current phase is over."""

@@ -1,0 +1,103 @@
+"""How the time that is left is shared out. Pure: monotonic times in, monotonic times out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.evacuation.phases import Phase
+from agent.evacuation.state import Evacuation
+from agent.model.notice import NoticeKind
+from agent.model.progress import Progress
+
+HEADSTART: Final = 1.0
+"""Seconds that the copy waits for the drain at most: a slurmctld that does not answer must not eat the window."""
+
+BLIND_WINDOW: Final = 300.0
+"""Seconds to go on for when the notice says "now" (hibernation, a time that is past): nobody knows the end."""
+
+SHORT_WINDOW: Final = 20.0
+"""A notice with less than this many seconds says "now": EC2's times are approximate."""
+
+OUTLIVED: Final = 600.0
+"""Seconds past its deadline after which a machine that still runs goes back to work."""
+
+TAKEN_WITHIN: Final[Mapping[NoticeKind, float]] = {
+    # EC2 begins to terminate 30 or 60 minutes before the block's end date and goes on until then
+    # (EC2 User Guide, "How Capacity Blocks work"): a node that went back to work would take jobs and die with them.
+    NoticeKind.CAPACITY_BLOCK_END: 70 * 60.0,
+}
+"""Seconds past its deadline within which a notice of this kind is still carried out; OUTLIVED for the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who must be done by when (monotonic seconds)."""
+
+    copy_until: float
+    commit_until: float
+    release_until: float
+    rest_until: float
+
+
+def plan(state: Evacuation, *, safety_margin: float) -> Plan | None:
+    """Return the plan of the evacuation that is going on, None when there is none.
+
+    `safety_margin` (seconds) is what is kept for the last commit and the record: at most a quarter of the window.
+    """
+    ruling, began = state.ruling, state.began
+    if ruling is None or began is None:
+        return None
+    window = ruling.due - began
+    end = ruling.due if window >= SHORT_WINDOW else began + BLIND_WINDOW
+    margin = min(safety_margin, (end - began) / 4)
+    return Plan(
+        copy_until=end - margin,
+        commit_until=end - margin / 3,
+        release_until=end,
+        rest_until=end + TAKEN_WITHIN.get(ruling.kind, OUTLIVED),
+    )
+
+
+def due(state: Evacuation, *, safety_margin: float) -> float | None:
+    """Return when the time of the current phase is up (monotonic), None when it has no limit."""
+    times = plan(state, safety_margin=safety_margin)
+    if times is None:
+        return None
+    limits = {
+        Phase.DRAINING: min(state.entered.get(Phase.DRAINING, 0.0) + HEADSTART, times.copy_until),
+        Phase.COPYING: times.copy_until,
+        Phase.COMMITTING: times.commit_until,
+        Phase.RELEASING: times.release_until,
+        Phase.RESTING: times.rest_until,
+    }
+    return limits.get(state.phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the copy will come to at the measured rate. `seconds_needed` is None while nothing is known to go by."""
+
+    bytes_left: int
+    bytes_per_second: float
+    seconds_needed: float | None
+    fits: bool | None
+
+
+def forecast(progress: Progress, *, bytes_per_second: float, seconds: float) -> Forecast:
+    """Return whether what is known to be unsaved goes out within `seconds` at the rate measured so far."""
+    left = max(0, progress.bytes_total - progress.bytes_done)
+    if left == 0 and progress.walked:
+        return Forecast(bytes_left=0, bytes_per_second=bytes_per_second, seconds_needed=0.0, fits=True)
+    if bytes_per_second <= 0:
+        return Forecast(bytes_left=left, bytes_per_second=0.0, seconds_needed=None, fits=None)
+    needed = left / bytes_per_second
+    return Forecast(bytes_left=left, bytes_per_second=bytes_per_second, seconds_needed=needed, fits=needed <= seconds)
+
+
+FIXED_COSTS: Final = 20.0
+"""Seconds of an evacuation besides its bytes: the drain, the start of the copier, the last commit, the record."""
+
+
+def estimate(*, used: int, bytes_per_second: float) -> float:
+    """Return how many seconds saving `used` bytes would take; 0 while no rate was ever measured here."""
+    return FIXED_COSTS + used / bytes_per_second if bytes_per_second > 0 else 0.0

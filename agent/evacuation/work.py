@@ -1,0 +1,43 @@
+"""Which work a state calls for. The runner starts what is wanted and not running, and cancels what is not wanted."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from agent.evacuation.phases import Phase
+from agent.evacuation.state import Evacuation
+
+
+class Work(StrEnum):
+    """A piece of work; each runs at most once at a time."""
+
+    DRAIN = "drain"
+    COPY = "copy"
+    COMMIT = "commit"
+    RELEASE = "release"
+    LIFT = "lift"
+    LEAD = "lead"
+
+
+OWN: Final[Mapping[Phase, Work]] = {
+    Phase.DRAINING: Work.DRAIN,
+    Phase.COPYING: Work.COPY,
+    Phase.COMMITTING: Work.COMMIT,
+    Phase.RELEASING: Work.RELEASE,
+    Phase.RETURNING: Work.LIFT,
+}
+"""The work whose end is the end of the phase."""
+
+EVACUATING: Final = frozenset({Phase.DRAINING, Phase.COPYING, Phase.COMMITTING, Phase.RELEASING, Phase.RESTING})
+
+
+def wanted(state: Evacuation) -> frozenset[Work]:
+    """Return the work that should be going on in `state`.
+
+    A copy ahead is made while nothing else is going on. A drain that nobody has confirmed is wanted for as long as the
+    node is being left: slurmctld may be back any second.
+    """
+    own = frozenset({OWN[state.phase]} if state.phase in OWN else ())
+    unsettled = frozenset({Work.DRAIN} if state.phase in EVACUATING and state.drain is None else ())
+    ahead = frozenset({Work.LEAD} if state.phase is Phase.WATCHING and state.leading else ())
+    return own | unsettled | ahead

@@ -1,0 +1,1 @@
+"""EC2 instance metadata (IMDSv2): the client, what its documents mean, who we are."""

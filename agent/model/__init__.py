@@ -1,0 +1,1 @@
+"""The nouns: frozen values that every other package speaks of. Standard library only."""

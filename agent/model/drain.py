@@ -1,0 +1,34 @@
+"""Whose drain stands on our node, as far as we know."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Drain(StrEnum):
+    """NONE: not drained. OURS: drained with our reason, read back. THEIRS: somebody else's, left alone."""
+
+    NONE = "none"
+    OURS = "ours"
+    THEIRS = "theirs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """What `scontrol show node` said. `flags` are upper case without the base state; `*` is the flag NOT_RESPONDING."""
+
+    name: str
+    base: str
+    flags: frozenset[str]
+    reason: str = ""
+    reason_by: str = ""
+    instance_id: str = ""
+
+    @property
+    def is_drained(self) -> bool:
+        return "DRAIN" in self.flags
+
+    @property
+    def is_registered(self) -> bool:
+        """Its slurmd has told the controller that it is there."""
+        absent = {"NOT_RESPONDING", "POWERING_UP", "POWERED_DOWN", "POWERING_DOWN"}
+        return self.base not in {"DOWN", "FUTURE", "UNKNOWN"} and not self.flags & absent

@@ -1,0 +1,1 @@
+"""Where notices come from: sources that are looked at, and the watcher that looks."""

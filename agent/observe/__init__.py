@@ -1,0 +1,1 @@
+"""What operators see: metrics, health and log lines. Nothing here decides anything."""

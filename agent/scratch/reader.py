@@ -1,0 +1,179 @@
+"""The bytes of a file: opened without a link followed, checked to be what was meant, read with its checksum.
+
+Blocking; one `Source` may be read from several threads at once.
+"""
+
+import os
+import stat
+import weakref
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from errno import EINVAL, ENOENT, ENXIO
+from itertools import accumulate, pairwise
+
+from agent.checksum import crc64nvme
+from agent.errors import TransientError
+from agent.model.checkpoint import Stat
+from agent.scratch.attributes import stat_of, xattrs_of
+from agent.scratch.tree import Tree, open_file
+
+MOST_EXTENTS = 10_000
+"""A file in more pieces has its smallest holes stored as zeros: its row in a segment stays small."""
+
+Extents = tuple[tuple[int, int], ...]
+
+
+class SourceChanged(TransientError):
+    """The file was written to while it was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A file read in one go. `extents` is None for one without holes; `body` holds the data extents only."""
+
+    stat: Stat
+    xattrs: Mapping[str, bytes]
+    extents: Extents | None
+    body: bytes
+    crc64nvme: int
+    torn: bool
+
+
+class Source:
+    """An open regular file as it was when opened. Its descriptor is closed by `close`, or with the last reference."""
+
+    def __init__(self, tree: Tree, folder: bytes, name: bytes) -> None:
+        """Open it. Raises OSError; ENOENT also when the name is no regular file any more."""
+        with tree.folder(folder) as within:
+            self._fd = open_file(name, within)
+        self.close = weakref.finalize(self, os.close, self._fd)
+        self.subject = os.fsdecode(b"/".join((tree.path, folder, name)))
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_dev != tree.device:
+            self.close()
+            raise OSError(ENOENT, "no regular file of this file system")
+        self.stat = stat_of(found)
+        self.xattrs = xattrs_of(self._fd)
+        self.extents = _extents(self._fd, found)
+        self._pieces = self.extents if self.extents is not None else ((0, found.st_size),)
+        self._starts = list(accumulate((length for _, length in self._pieces), initial=0))
+        self.length = self._starts[-1]
+        """How many bytes are stored of it: its size without the holes."""
+
+    def read(self, offset: int, length: int) -> tuple[bytes, int]:
+        """Return `length` bytes from `offset` of the stored bytes, and their CRC-64/NVME.
+
+        Where the file became shorter there are zeros; `check` tells. Raises OSError.
+        """
+        runs = [_read(self._fd, start, count) for start, count in self._within(offset, length)]
+        body = runs[0] if len(runs) == 1 else b"".join(runs)
+        return body, crc64nvme(body)
+
+    def check(self) -> None:
+        """Raise SourceChanged when the file is not what it was when opened: size, times or inode."""
+        now = stat_of(os.fstat(self._fd))
+        was = self.stat
+        if (now.size, now.mtime_ns, now.ctime_ns) != (was.size, was.mtime_ns, was.ctime_ns):
+            raise SourceChanged("read", self.subject, "it was written to while it was read")
+
+    def _within(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the runs of the file that are `length` stored bytes from `offset`."""
+        piece = bisect_right(self._starts, offset) - 1
+        while length > 0:
+            start, size = self._pieces[piece]
+            skipped = offset - self._starts[piece]
+            count = min(size - skipped, length)
+            yield start + skipped, count
+            offset, length, piece = offset + count, length - count, piece + 1
+
+
+def read_whole(tree: Tree, folder: bytes, name: bytes, *, largest: int, attempts: int) -> Whole | Source:
+    """Read a file of at most `largest` stored bytes; a larger one is returned open and unread.
+
+    A file that changes while it is read is read `attempts` times, and is `torn` when it changed each time. Raises
+    OSError.
+    """
+    torn = False
+    for _ in range(attempts):
+        source = Source(tree, folder, name)
+        if source.length > largest:
+            return source
+        body, checksum = source.read(0, source.length) if source.length else (b"", 0)
+        try:
+            source.check()
+        except SourceChanged:
+            torn = True
+            continue
+        finally:
+            source.close()
+        torn = False
+        break
+    return Whole(
+        stat=source.stat,
+        xattrs=source.xattrs,
+        extents=source.extents,
+        body=body,
+        crc64nvme=checksum,
+        torn=torn,
+    )
+
+
+def _read(fd: int, start: int, count: int) -> bytes:
+    data = os.pread(fd, count, start)
+    if len(data) == count:
+        return data
+    runs = [data]
+    while data and (count := count - len(data)):
+        start += len(data)
+        data = os.pread(fd, count, start)
+        runs.append(data)
+    return b"".join((*runs, bytes(count)))
+
+
+def _extents(fd: int, found: os.stat_result) -> Extents | None:
+    """Return where the data of a file with holes is; None for a file without."""
+    size = found.st_size
+    if found.st_blocks * 512 >= size:
+        return None
+    try:
+        pieces = list(_data_runs(fd, size))
+    except OSError as error:
+        if error.errno == EINVAL:  # a file system that can't tell
+            return None
+        raise
+    if pieces == [(0, size)]:
+        return None
+    return tuple(_fewer(pieces))
+
+
+def _data_runs(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == ENXIO:  # nothing but a hole from here on
+                return
+            raise
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        if start >= size:
+            return
+        yield start, end - start
+
+
+def _fewer(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join pieces over their smallest holes until there are at most `MOST_EXTENTS`."""
+    surplus = len(pieces) - MOST_EXTENTS
+    if surplus <= 0:
+        return pieces
+    holes = sorted((after[0] - sum(before), number) for number, (before, after) in enumerate(pairwise(pieces), 1))
+    filled = {number for _, number in holes[:surplus]}
+    joined: list[tuple[int, int]] = []
+    for number, (start, length) in enumerate(pieces):
+        if number in filled:
+            first = joined.pop()[0]
+            joined.append((first, start + length - first))
+        else:
+            joined.append((start, length))
+    return joined

@@ -1,0 +1,81 @@
+"""The sections of the settings. Every key is obeyed by something: one that did nothing would be a lie.
+
+`packaging/config.toml` says what each means; a test keeps the two together.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictInt
+
+from agent.settings.text import Account, Bucket, FilePath, Listen, Name, OptionalPath, Prefix, Time, TreePath, Writer
+from agent.settings.units import DrainTimeout, HookWindow, Margin, PartSize, PollInterval, parse_duration, parse_size
+
+
+def _check_connections(count: int) -> int:
+    if not 1 <= count <= 128:
+        raise ValueError("a number from 1 to 128")
+    return count
+
+
+Connections = Annotated[StrictInt, AfterValidator(_check_connections)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeSection(Section):
+    """Who this node is; empty is found out."""
+
+    name: Name = ""
+    cluster: Name = ""
+    writer: Writer = ""
+
+
+class ImdsSection(Section):
+    poll_interval: PollInterval = parse_duration("1s")
+
+
+class ScratchSection(Section):
+    paths: tuple[TreePath, ...] = ("/scratch",)
+    exclude: tuple[str, ...] = ()
+    require_mount: StrictBool = True
+
+
+class S3Section(Section):
+    bucket: Bucket = ""
+    prefix: Prefix = "hpc-agent"
+    expected_bucket_owner: Account = ""
+    kms_key_id: str = ""
+    connections: Connections = 16
+    part_size: PartSize = parse_size("8MiB")
+
+
+class EvacuationSection(Section):
+    safety_margin: Margin = parse_duration("15s")
+
+
+class CapacityBlockSection(Section):
+    """The end of a Capacity Block; `end` stands in while EC2 does not tell."""
+
+    ask: StrictBool = True
+    end: Time = ""
+    slurm_reservation: StrictBool = False
+
+
+class AsgSection(Section):
+    hook_window: HookWindow = parse_duration("5m")
+
+
+class SlurmSection(Section):
+    bin_dir: OptionalPath = ""
+    drain_timeout: DrainTimeout = parse_duration("10s")
+
+
+class HttpSection(Section):
+    listen: Listen = "[::]:9732"
+
+
+class StateSection(Section):
+    dir: FilePath = "/var/lib/hpc-agent"
+    socket: FilePath = "/run/hpc-agent/agent.sock"

@@ -1,0 +1,93 @@
+"""Durations and sizes are written with their unit: "90s", "64MiB". A bare number is refused, it could mean anything."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, ByteSize, TypeAdapter, ValidationError
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[KMGTPE]i?)?B")
+_BYTES = TypeAdapter(ByteSize)
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read "1500ms", "90s", "2m", "12h", "14d".
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(text, timedelta):
+        return text
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError('a duration with its unit (ms, s, m, h, d), as "90s"')
+    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+
+
+def parse_size(text: object) -> ByteSize:
+    """Read "512B", "8MiB", "500GB".
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(text, ByteSize):
+        return text
+    if not isinstance(text, str) or _SIZE.fullmatch(text) is None:
+        raise ValueError('a size with its unit (B, KiB, MiB, GiB, KB, ...), as "64MiB"')
+    try:
+        return _BYTES.validate_python(text)
+    except ValidationError as error:
+        raise ValueError('a size that a machine can hold, as "64MiB"') from error
+
+
+def duration(least: str, most: str) -> Callable[[object], timedelta]:
+    """Return a reader of durations from `least` to `most`."""
+    low, high = parse_duration(least), parse_duration(most)
+
+    def read(text: object) -> timedelta:
+        value = parse_duration(text)
+        if not low <= value <= high:
+            raise ValueError(f"a duration from {least} to {most}")
+        return value
+
+    return read
+
+
+def size(least: str, most: str) -> Callable[[object], ByteSize]:
+    """Return a reader of sizes from `least` to `most`."""
+    low, high = parse_size(least), parse_size(most)
+
+    def read(text: object) -> ByteSize:
+        value = parse_size(text)
+        if not low <= value <= high:
+            raise ValueError(f"a size from {least} to {most}")
+        return value
+
+    return read
+
+
+PollInterval = Annotated[timedelta, BeforeValidator(duration("100ms", "60s"))]
+Margin = Annotated[timedelta, BeforeValidator(duration("0s", "10m"))]
+HookWindow = Annotated[timedelta, BeforeValidator(duration("30s", "2h"))]
+"""What Auto Scaling takes as the HeartbeatTimeout of a lifecycle hook."""
+DrainTimeout = Annotated[timedelta, BeforeValidator(duration("1s", "2m"))]
+PartSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "512MiB"))]
+"""S3 takes no part under 5 MiB but the last."""
+
+
+def write_duration(value: timedelta) -> str:
+    """Write a duration the way it is read, in its largest unit that divides it: "90s", "2m", "1500ms"."""
+    milliseconds = round(value.total_seconds() * 1000)
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds % length == 0 and milliseconds >= length:
+            return f"{milliseconds // length}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def write_size(value: int) -> str:
+    """Write a size the way it is read, exactly: "8MiB", "1000B"."""
+    for unit, length in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value % length == 0 and value >= length:
+            return f"{value // length}{unit}"
+    return f"{value}B"

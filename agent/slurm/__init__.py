@@ -1,0 +1,1 @@
+"""Slurm, as far as one node of it concerns us: who we are there, whose drain stands, drain and lift."""

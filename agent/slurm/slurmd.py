@@ -1,0 +1,52 @@
+"""The slurmd that runs on this machine, seen in /proc: where it lies and which node it says it is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TAKE_VALUE = "dfFLn"
+"""slurmd's other short options with a value (getopt "bcCd:Df:F::GhL:Mn:N:svVZ", 22.05 to 25.11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slurmd:
+    """A running slurmd. `node` is what its -N names, "" without one."""
+
+    program: str
+    node: str
+
+
+def running(proc: Path) -> list[Slurmd]:
+    """Return every slurmd under `proc` (blocking); what ends while we look is left out."""
+    return sorted(_found(proc), key=lambda slurmd: (slurmd.program, slurmd.node))
+
+
+def node_option(argv: Sequence[str]) -> str:
+    """Return the value of -N in slurmd's command line, "" when it has none: `-N n1`, `-Nn1`, `-DN n1`."""
+    words = iter(argv[1:])
+    for word in words:
+        if not word.startswith("-") or word.startswith("--"):
+            continue
+        letters = word[1:]
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            if letter == "N":
+                return letters or next(words, "")
+            if letter in _TAKE_VALUE:
+                if not letters and letter != "F":
+                    next(words, None)
+                break
+    return ""
+
+
+def _found(proc: Path) -> Iterator[Slurmd]:
+    for process in proc.glob("[0-9]*"):
+        try:
+            # The name first: reading a command line can wait for a process that is stuck.
+            if (process / "comm").read_text().strip() != "slurmd":
+                continue
+            argv = (process / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            program = str((process / "exe").readlink()).removesuffix(" (deleted)")
+        except OSError:
+            continue
+        yield Slurmd(program=program, node=node_option(argv))

@@ -1,0 +1,116 @@
+"""The port to an object store.
+
+Contract of every implementation, checked by one suite in tests/contract:
+
+- Keys are complete (prefix included). An object appears whole or not at all.
+- A body is `bytes` or `memoryview`; the caller does not change it until the call returns.
+- `crc64nvme` is the CRC-64/NVME of the whole body; the store refuses a body that differs (BodyRefused), so a call that
+  returns means these bytes are stored.
+- Nothing is retried here: see `retrying.py`. A cancelled call may or may not have happened.
+- Errors: StoreUnavailable (transient: network, time-out, 5xx, 429, throttling), StoreDenied (403, permanent),
+  ObjectMissing (404), ObjectExists (412 of a conditional put), BodyRefused (400 BadDigest: transient, the body was
+  damaged on its way), UploadMissing (the multipart upload is gone, or is not made of the parts that were named),
+  IntegrityMismatch (permanent: what is stored is not what was recorded).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType, Protocol
+
+from agent.errors import NotFound, PermanentError, TransientError
+
+UploadId = NewType("UploadId", str)
+Body = bytes | memoryview
+
+
+class StoreUnavailable(TransientError):
+    """The store did not answer, or asked to be left alone for a while."""
+
+
+class BodyRefused(TransientError):
+    """What arrived was not what was sent."""
+
+
+class StoreDenied(PermanentError):
+    """The store knows us and says no; or the bucket, its owner, its endpoint policy or its key does."""
+
+
+class ObjectMissing(NotFound):
+    """There is no such object."""
+
+
+class ObjectExists(PermanentError):
+    """Somebody already wrote this key."""
+
+
+class UploadMissing(PermanentError):
+    """The multipart upload was completed, aborted or never begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of a multipart upload that the store acknowledged."""
+
+    number: int
+    etag: str
+    size: int
+    crc64nvme: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the store says of an object. `crc64nvme` is None where it kept none of the whole object."""
+
+    key: str
+    size: int
+    modified: datetime
+    crc64nvme: int | None = None
+
+
+class ObjectStore(Protocol):
+    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
+        """Store `body` at `key`; with `if_absent` only where nothing is (else ObjectExists)."""
+        ...
+
+    async def begin(self, key: str) -> UploadId:
+        """Begin a multipart upload."""
+        ...
+
+    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+        """Store part `number` (1 to 10,000; 5 MiB to 5 GiB, the last may be smaller). May be repeated."""
+        ...
+
+    async def parts(self, key: str, upload: UploadId) -> Sequence[Part]:
+        """Return the parts stored so far, by number; `crc64nvme` is 0 where the store does not tell."""
+        ...
+
+    async def complete(self, key: str, upload: UploadId, parts: Sequence[Part], *, crc64nvme: int) -> None:
+        """Make the object out of its parts; `crc64nvme` is that of the whole object.
+
+        May take minutes when it is large. Raises IntegrityMismatch when the parts make something else: the upload has
+        to be begun anew.
+        """
+        ...
+
+    async def abort(self, key: str, upload: UploadId) -> None:
+        """Drop the upload and its parts. Dropping one that is gone is no error."""
+        ...
+
+    async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return `length` bytes from `offset`, or all there is from there.
+
+        An answer cut short is StoreUnavailable; a range past the end of the object is IntegrityMismatch.
+        """
+        ...
+
+    async def head(self, key: str) -> Stored:
+        """Return what is stored at `key`."""
+        ...
+
+    def list(self, prefix: str) -> AsyncIterator[Stored]:
+        """Yield every object whose key begins with `prefix`, in no promised order; `crc64nvme` is not asked for.
+
+        End it with `/`: directory buckets (S3 Express One Zone) take no other.
+        """
+        ...
