@@ -1,0 +1,153 @@
+"""One contract for every copier: the real process against a real S3, and the fake that the simulations use."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent.copier.protocol import Committed, Copied, Moved, Record, Save
+from agent.daemon.copier import CopierGone, CopierProcess, CopierRefused
+from agent.evacuation.record import saved_of
+from tests.fakes.node import ME, FakeCopier
+
+ID = "20261123T091500.000Z-1a2b3c4d"
+
+
+class RealBench:
+    """A copier process that saves three files to SeaweedFS."""
+
+    def __init__(self, tmp_path, server):
+        self.scratch = tmp_path / "scratch"
+        self.scratch.mkdir()
+        for number in range(3):
+            (self.scratch / f"f{number}").write_bytes(b"x" * number)
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f'[scratch]\npaths = ["{self.scratch}"]\nrequire_mount = false\n[s3]\nbucket = "{server.bucket()}"\n'
+        )
+        self._before = dict(os.environ)
+        os.environ.update(server.environment)
+        self.copier = CopierProcess(config=config, niceness=0)
+
+    def kill(self):
+        os.kill(self.copier._child.pid, signal.SIGKILL)
+
+    def refuse(self):
+        self.scratch.rename(self.scratch.with_name("gone"))
+
+    def tidy(self):
+        os.environ.clear()
+        os.environ.update(self._before)
+
+
+class FakeBench:
+    def __init__(self):
+        self.copier = FakeCopier(files=3, seconds=0.01)
+
+    def kill(self):
+        self.copier.running = False
+        self.copier.dies_at = self.copier.done
+
+    def refuse(self):
+        self.copier.refusals = 1
+
+    def tidy(self):
+        pass
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.s3)])
+async def bench(request, tmp_path):
+    if request.param == "fake":
+        bench = FakeBench()
+    else:
+        server = request.getfixturevalue("s3_server")
+        bench = await asyncio.to_thread(RealBench, tmp_path, server)
+    yield bench
+    await bench.copier.end()
+    bench.tidy()
+
+
+def command(**parts):
+    return Save(**{"checkpoint": ID, "reason": "evacuation", "node": asdict(ME), "commit_every": 1.0} | parts)
+
+
+async def test_a_save_is_told_of_as_it_goes_and_a_finish_commits_it(bench):
+    heard = []
+    assert await bench.copier.save(command(), heard.append) == Copied()
+    saved = saved_of(dict((await bench.copier.finish(heard.append)).saved))
+    assert saved.complete
+    assert saved.totals.files == 3
+    assert saved.checkpoint == ID
+    moved = [message.progress.files_done for message in heard if isinstance(message, Moved)]
+    assert moved == sorted(moved)
+    heads = [message.saved["n"] for message in heard if isinstance(message, Committed)]
+    assert heads == sorted(heads)
+
+
+async def test_finishing_what_was_never_begun_is_gone(bench):
+    with pytest.raises(CopierGone):
+        await bench.copier.finish(lambda message: None)
+
+
+async def test_a_record_needs_no_save(bench):
+    record = Record(name=f"outcomes/lab/{datetime.now(UTC):%Y-%m-%d}/x.json", document={"outcome": "NOTHING"})
+    await bench.copier.record(record, lambda message: None)
+    await bench.copier.record(record, lambda message: None)
+
+
+async def test_p7_a_copier_that_was_killed_says_so_and_the_next_one_saves(bench):
+    await bench.copier.save(command(), lambda message: None)
+    bench.kill()
+    with pytest.raises(CopierGone):
+        await bench.copier.finish(lambda message: None)
+    assert await bench.copier.save(command(), lambda message: None) == Copied()
+    assert saved_of(dict((await bench.copier.finish(lambda message: None)).saved)).complete
+
+
+async def test_what_cannot_be_done_is_refused(bench):
+    bench.refuse()
+    with pytest.raises(CopierRefused):
+        await bench.copier.save(command(), lambda message: None)
+
+
+async def test_ending_twice_and_ending_what_never_began_is_no_error(bench):
+    await bench.copier.end()
+    await bench.copier.save(command(), lambda message: None)
+    await bench.copier.end()
+    await bench.copier.end()
+
+
+@pytest.mark.s3
+async def test_a_copier_dies_with_its_parent(tmp_path, s3_server):
+    """The kernel kills it (PR_SET_PDEATHSIG); the end of the socket would, too."""
+    bench = await asyncio.to_thread(RealBench, tmp_path, s3_server)
+    try:
+        program = (
+            "import asyncio,sys\nfrom pathlib import Path\nfrom agent.daemon.copier import CopierProcess\n"
+            "async def main():\n c = CopierProcess(config=Path(sys.argv[1]), niceness=0)\n"
+            " await c._open()\n print(c._child.pid, flush=True)\n await asyncio.sleep(60)\nasyncio.run(main())"
+        )
+        parent = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, str(tmp_path / "config.toml")), stdout=asyncio.subprocess.PIPE
+        )
+        pid = int(await asyncio.wait_for(parent.stdout.readline(), 20))
+        await asyncio.sleep(1.5)
+        parent.kill()
+        await parent.wait()
+        async with asyncio.timeout(5):
+            while _runs(pid):  # noqa: ASYNC110 - a process of nobody's can only be looked at
+                await asyncio.sleep(0.05)
+    finally:
+        bench.tidy()
+
+
+def _runs(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False

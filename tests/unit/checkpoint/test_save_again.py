@@ -1,0 +1,349 @@
+"""A copier that was killed and started again: the same receipts, the same checkpoint, another life."""
+
+import asyncio
+import mmap
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.checkpoint.receipts import Receipts
+from agent.store.base import StoreDenied, UploadMissing
+from agent.store.memory import MemoryStore
+from tests.fakes.flaky_store import Failure, FlakyStore
+from tests.fakes.saved import PART, PREFIX, a_saver, directories, newest_head, stored, tree_of, tree_on_disk
+
+CONNECTIONS = 4
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(6) as pool:
+        yield pool
+
+
+@pytest.fixture
+def store():
+    return MemoryStore(smallest_part=1)
+
+
+@pytest.fixture
+def root(tmp_path):
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def receipts(tmp_path):
+    path = tmp_path / "receipts.jsonl"
+    return lambda: Receipts.load(path)
+
+
+class Wire(FlakyStore):
+    """Counts the bytes that the store acknowledged, and is cut at a given call."""
+
+    def __init__(self, store, *, cut_at=None):
+        super().__init__(store)
+        self.acknowledged = 0
+        self._cut_at = cut_at
+        self.cut = asyncio.Event()
+
+    async def put(self, key, body, **options):
+        await super().put(key, body, **options)
+        self.acknowledged += len(body) if "/f" in key else 0
+
+    async def put_part(self, key, upload, number, body, **options):
+        part = await super().put_part(key, upload, number, body, **options)
+        self.acknowledged += len(body)
+        return part
+
+    async def _call(self, name, key, call):
+        await asyncio.sleep(0)
+        if self.cut.is_set() or len(self.calls) + 1 == self._cut_at:
+            self.cut.set()
+            await asyncio.get_running_loop().create_future()  # a call that never ends
+        return await super()._call(name, key, call)
+
+
+async def killed(saver, wire):
+    """Run the copy until the wire is cut, then let go of everything without a commit, as a kill -9 does."""
+    copying = asyncio.create_task(saver.copy())
+    cut = asyncio.create_task(wire.cut.wait())
+    await asyncio.wait([copying, cut], return_when=asyncio.FIRST_COMPLETED)
+    for task in (copying, cut):
+        task.cancel()
+    await asyncio.gather(copying, cut, return_exceptions=True)
+
+
+def plant(root):
+    (root / "d").mkdir()
+    for number in range(20):
+        (root / "d" / f"{number}").write_bytes(os.urandom(1000))
+    for number in range(3):
+        (root / f"big{number}").write_bytes(os.urandom(5 * PART + number))
+    os.link(root / "big0", root / "d" / "hard")
+    os.setxattr(root / "big1", "user.a", b"1")
+    with (root / "holes").open("wb") as file:
+        file.truncate(100 * PART)
+        os.pwrite(file.fileno(), os.urandom(3 * PART), 50 * PART)
+
+
+@pytest.mark.parametrize("cut_at", range(1, 60, 2))
+async def test_p7_after_a_kill_only_what_was_in_flight_is_sent_again(root, store, executor, receipts, cut_at):
+    plant(root)
+    size = 20 * 1000 + 3 * 5 * PART + 3 + 3 * PART
+    first = Wire(store, cut_at=cut_at)
+    await killed(a_saver(first, root, executor, receipts=receipts(), connections=CONNECTIONS, commit_every=0.01), first)
+    before = await newest_head(store)
+    second = Wire(store)
+    saver = a_saver(second, root, executor, receipts=receipts(), connections=CONNECTIONS)
+    await saver.copy()
+    commit = await saver.commit()
+    assert await tree_of(store, commit.head) == tree_on_disk(root)
+    assert commit.head.complete
+    assert commit.head == await newest_head(store)
+    assert before is None or before.n < commit.head.n
+    assert first.acknowledged + second.acknowledged <= size + CONNECTIONS * PART
+    assert second.acknowledged >= size - first.acknowledged
+
+
+async def test_p7_with_nothing_changed_nothing_is_sent(root, store, executor, receipts):
+    plant(root)
+    first = a_saver(store, root, executor, receipts=receipts())
+    await first.copy()
+    await first.commit()
+    wire = Wire(store)
+    second = a_saver(wire, root, executor, receipts=receipts())
+    await second.copy()
+    commit = await second.commit()
+    assert not wire.acknowledged
+    assert await tree_of(store, commit.head) == tree_on_disk(root)
+    assert (commit.head.complete, commit.head.n, len(commit.head.segments)) == (True, 2, 1)
+
+
+async def test_a_second_pass_sends_what_changed_since(root, store, executor, receipts):
+    plant(root)
+    kept = receipts()
+    first = a_saver(store, root, executor, receipts=kept)
+    await first.copy()
+    await first.commit()
+    (root / "d" / "1").write_bytes(b"changed")
+    (root / "d" / "2").unlink()
+    (root / "new").write_bytes(b"new")
+    (root / "d" / "3").unlink()
+    (root / "d" / "3").mkdir()
+    (root / "d" / "3" / "below").write_bytes(b"below")
+    wire = Wire(store)
+    second = a_saver(wire, root, executor, receipts=kept, quiesced=True)
+    await second.copy()
+    commit = await second.commit()
+    assert wire.acknowledged == len(b"changed" + b"new" + b"below")
+    assert await tree_of(store, commit.head) == tree_on_disk(root)
+    assert (commit.head.complete, commit.head.quiesced) == (True, True)
+
+
+def mapped(path, size):
+    """A file with a page that a program has mapped and written to."""
+    path.write_bytes(os.urandom(size))
+    with path.open("r+b") as file:
+        memory = mmap.mmap(file.fileno(), size)
+    memory[0] = 1
+    return memory
+
+
+@pytest.mark.parametrize("size", [4096, 5 * PART])
+async def test_a_write_through_mmap_that_shows_in_no_time_is_found(root, store, executor, receipts, size):
+    memory = mapped(root / "file", size)
+    first = a_saver(store, root, executor, receipts=receipts())
+    await first.copy()
+    (directory,) = await directories(store, (await first.commit()).head)
+    assert directory.entries[0].unsettled
+    before = (root / "file").stat()
+    memory[1:3] = bytes(b ^ 0xFF for b in memory[1:3])
+    assert (root / "file").stat() == before, "this file system tells of the write: the test shows nothing here"
+    wire = Wire(store)
+    second = a_saver(wire, root, executor, receipts=receipts(), quiesced=True)
+    await second.copy()
+    commit = await second.commit()
+    assert await tree_of(store, commit.head) == tree_on_disk(root)
+    assert wire.acknowledged == size
+    (directory,) = await directories(store, commit.head)
+    assert not directory.entries[0].unsettled
+
+
+class Later:
+    """A wall clock two minutes ahead: files that were written just now are at rest."""
+
+    def now(self):
+        return datetime.now(UTC) + timedelta(minutes=2)
+
+
+@pytest.fixture
+def on_a_disk():
+    """A directory whose files' times can be believed: /tmp may be a tmpfs, /var/tmp outlives a reboot (hier(7))."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("size", [4096, 5 * PART])
+async def test_a_file_at_rest_is_not_even_read_again(on_a_disk, store, executor, receipts, size):
+    root = on_a_disk
+    memory = mapped(root / "file", size)
+    first = a_saver(store, root, executor, receipts=receipts(), clock=Later())
+    await first.copy()
+    before = tree_on_disk(root)
+    memory[1:3] = bytes(
+        b ^ 0xFF for b in memory[1:3]
+    )  # within the minute that the clock hides: only reading would tell
+    wire = Wire(store)
+    second = a_saver(wire, root, executor, receipts=receipts(), clock=Later())
+    await second.copy()
+    assert not wire.acknowledged
+    assert await tree_of(store, (await second.commit()).head) == before
+
+
+async def test_parts_of_an_upload_that_was_cut_are_read_again_while_the_file_is_fresh(root, store, executor, receipts):
+    memory = mapped(root / "file", 8 * PART)
+    wire = Wire(store, cut_at=6)
+    await killed(a_saver(wire, root, executor, receipts=receipts(), connections=1), wire)
+    assert wire.acknowledged == 4 * PART
+    memory[1:3] = bytes(b ^ 0xFF for b in memory[1:3])
+    wire = Wire(store)
+    second = a_saver(wire, root, executor, receipts=receipts())
+    await second.copy()
+    assert wire.acknowledged == 5 * PART
+    assert await tree_of(store, (await second.commit()).head) == tree_on_disk(root)
+
+
+async def test_p3_an_unfinished_second_pass_takes_nothing_away(root, store, executor, receipts):
+    plant(root)
+    kept = receipts()
+    first = a_saver(store, root, executor, receipts=kept)
+    await first.copy()
+    await first.commit()
+    old = tree_on_disk(root)
+    (root / "big0").write_bytes(os.urandom(9 * PART))
+    (root / "d" / "5").unlink()
+    (root / "d" / "5").mkdir()
+    (root / "d" / "5" / "x").write_bytes(b"x")
+    (root / "a new one").write_bytes(b"new")
+    new = tree_on_disk(root)
+    wire = Wire(store, cut_at=8)
+    second = a_saver(wire, root, executor, receipts=receipts())
+    await killed(second, wire)
+    wire.cut.clear()
+    wire._cut_at = None
+    commit = await second.commit()
+    assert not commit.head.complete
+    tree = await tree_of(store, commit.head)
+    assert {path for path in old if path in new} <= tree.keys()
+    for path, value in tree.items():
+        assert value in (old.get(path), new.get(path))
+    assert tree[os.fsencode(root / "d" / "5")][0] == "d"
+
+
+async def test_p7_an_upload_that_the_store_dropped_is_begun_anew(root, store, executor, receipts):
+    plant(root)
+    first = Wire(store, cut_at=30)
+    await killed(a_saver(first, root, executor, receipts=receipts()), first)
+    for upload in list(store._uploads):
+        await store.abort("", upload)
+    saver = a_saver(store, root, executor, receipts=receipts())
+    await saver.copy()
+    assert await tree_of(store, (await saver.commit()).head) == tree_on_disk(root)
+
+
+async def test_p7_a_file_completed_just_before_the_kill_is_not_sent_again(root, store, executor, receipts, tmp_path):
+    (root / "big").write_bytes(os.urandom(6 * PART))
+    first = a_saver(store, root, executor, receipts=receipts())
+    await first.copy()
+    lines = (tmp_path / "receipts.jsonl").read_bytes().splitlines(keepends=True)
+    for keep_part in (True, False):
+        kept = [line for line in lines if b'"object"' not in line and (keep_part or b'"n":3' not in line)]
+        (tmp_path / "receipts.jsonl").write_bytes(b"".join(kept))
+        wire = Wire(store)
+        second = a_saver(wire, root, executor, receipts=receipts())
+        await second.copy()
+        assert not wire.acknowledged
+        assert await tree_of(store, (await second.commit()).head) == tree_on_disk(root)
+
+
+async def test_an_upload_that_is_dropped_under_way_is_begun_anew(root, store, executor):
+    (root / "big").write_bytes(os.urandom(6 * PART))
+    for call in range(2, 9):
+        missing = UploadMissing("put part", "big", "no such upload")
+        flaky = FlakyStore(store, {call: Failure(error=missing)})
+        saver = a_saver(flaky, root, executor, connections=2)
+        await saver.copy()
+        assert await tree_of(store, (await saver.commit()).head) == tree_on_disk(root)
+
+
+async def test_an_upload_that_is_dropped_each_time_is_an_error(root, store, executor):
+    (root / "big").write_bytes(os.urandom(6 * PART))
+
+    class Forgetful(FlakyStore):
+        async def complete(self, key, upload, parts, **options):
+            raise UploadMissing("complete", key, "no such upload")
+
+    with pytest.raises(UploadMissing):
+        await a_saver(Forgetful(store), root, executor).copy()
+
+
+async def test_a_role_that_may_not_abort_is_trouble_only(root, store, executor):
+    (root / "big").write_bytes(os.urandom(6 * PART))
+
+    class Denying(FlakyStore):
+        async def abort(self, key, upload):
+            raise StoreDenied("abort", key, "no")
+
+    flaky = Denying(store, {4: Failure(error=UploadMissing("put part", "big", "gone"))})
+    saver = a_saver(flaky, root, executor)
+    await saver.copy()
+    assert (await saver.commit()).head.complete
+    assert any("abort" in sentence for sentence in saver.trouble)
+
+
+async def test_p6_receipts_that_can_not_be_written_stop_nothing(root, store, executor):
+    plant(root)
+    receipts = Receipts(Path("/dev/full"))
+    saver = a_saver(store, root, executor, receipts=receipts)
+    await saver.copy()
+    commit = await saver.commit()
+    assert commit.head.complete
+    assert any("No space left" in sentence for sentence in saver.trouble)
+    assert await tree_of(store, commit.head) == tree_on_disk(root)
+
+
+async def test_p6_an_earlier_head_that_may_not_be_read_stops_nothing(root, store, executor, receipts):
+    plant(root)
+    first = a_saver(store, root, executor, receipts=receipts())
+    await first.copy()
+    await first.commit()
+
+    class Writing(FlakyStore):
+        async def get(self, key, **options):
+            raise StoreDenied("get", key, "no")
+
+    second = a_saver(Writing(store), root, executor, receipts=receipts())
+    await second.copy()
+    assert (await second.commit()).head.complete
+    assert any("get" in sentence for sentence in second.trouble)
+
+
+async def test_another_checkpoint_starts_anew(root, store, executor, receipts):
+    plant(root)
+    first = a_saver(store, root, executor, receipts=receipts())
+    await first.copy()
+    await first.commit()
+    wire = Wire(store)
+    other = a_saver(wire, root, executor, receipts=receipts(), checkpoint="20261123T101500.123Z-1a2b3c4d")
+    await other.copy()
+    commit = await other.commit()
+    assert commit.head.n == 1
+    assert wire.acknowledged == commit.head.totals.bytes
+    assert len([key for key in await stored(store, "checkpoints/") if key.endswith(".1.json")]) == 2
+    assert await store.head(f"{PREFIX}/{commit.key}")

@@ -1,0 +1,82 @@
+from agent.checkpoint.head import HEAD_BYTES, encode
+from agent.checkpoint.ledger import PATHS, TROUBLES, Ledger, directories_of, text_of
+from agent.checkpoint.transfer import MIB, part_size_for
+from agent.model.checkpoint import EntryType, Left
+from agent.scratch.walk import Problem
+from tests.fakes.checkpoints import a_directory, a_file, a_head, a_link
+
+
+def met(*entries, path=b"d"):
+    ledger = Ledger([b"/scratch"])
+    return ledger, ledger.meet(a_directory(path, *entries))
+
+
+def test_what_was_seen_and_not_stored_is_left_with_its_path():
+    ledger, (first, _) = met(a_file(b"a", size=5), a_file(b"\xff", size=7))
+    ledger.settle(first, first.entry)
+    ledger.walked = True
+    standing = ledger.standing()
+    assert standing.left == Left(files=1, bytes=7, paths=("/scratch/d/\\xff",))
+    assert not standing.complete
+
+
+def test_a_copy_is_complete_once_walked_with_nothing_left_or_torn():
+    ledger, (job,) = met(a_file(b"a"))
+    ledger.settle(job, job.entry)
+    assert not ledger.standing().complete
+    ledger.walked = True
+    assert ledger.standing().complete
+    ledger, (job,) = met(a_file(b"a"))
+    ledger.settle(job, a_file(b"a", torn=True))
+    ledger.walked = True
+    assert not ledger.standing().complete
+
+
+def test_a_head_stays_small_however_long_the_names_left_behind_are():
+    ledger = Ledger([b"/scratch"])
+    for number in range(5000):
+        ledger.add_problem(Problem(path="é".encode() * 2000 + b"%d" % number, detail="no"))
+    left = ledger.standing().left
+    assert left.files == 5000
+    assert 0 < len(left.paths) <= PATHS
+    assert len(encode(a_head(left=left, complete=False))) < HEAD_BYTES / 4
+    assert len(ledger.troubles) == TROUBLES + 1
+    assert ledger.troubles[-1] == f"and {5000 - TROUBLES} more like these"
+
+
+def test_what_is_given_back_is_new_again_in_order():
+    ledger, (b, c) = met(a_file(b"b"), a_file(b"c"), a_link(b"a", b"t"))
+    ledger.settle(c, c.entry)
+    taken = ledger.take()
+    assert not ledger.has_news
+    ledger.settle(b, b.entry)
+    ledger.give_back(taken)
+    (directory,) = directories_of(ledger.take(), over_older=False)
+    assert [entry.name for entry in directory.entries] == [b"a", b"b", b"c"]
+    assert directory.stat is not None
+
+
+def test_over_older_segments_each_new_name_hides_what_was_below_it():
+    ledger, (job,) = met(a_file(b"b"))
+    ledger.settle(job, job.entry)
+    ledger.hide(a_directory(b"d/was-a-file"))
+    (directory,) = directories_of(ledger.take(), over_older=True)
+    assert directory.gone == (b"b", b"was-a-file")
+
+
+def test_special_files_are_counted_as_skipped():
+    ledger, jobs = met(a_file(b"p").__class__(name=b"p", type=EntryType.FIFO, stat=a_file(b"p").stat))
+    assert not jobs
+    assert ledger.standing().totals.skipped == 1
+
+
+def test_text_of_a_path_is_readable_whatever_its_bytes():
+    assert text_of("/é".encode() + b"\xff\n") == "/é\\xff\n"
+
+
+def test_parts_grow_with_the_file_so_that_ten_thousand_are_enough():
+    assert part_size_for(5, 8 * MIB) == 8 * MIB
+    assert part_size_for(80_000 * MIB, 8 * MIB) == 8 * MIB
+    assert part_size_for(80_000 * MIB + 1, 8 * MIB) == 9 * MIB
+    size = 48 << 40
+    assert -(-size // part_size_for(size, 8 * MIB)) <= 10_000

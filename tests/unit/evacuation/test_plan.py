@@ -1,0 +1,68 @@
+"""How the window is shared out."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.evacuation.phases import Phase
+from agent.evacuation.plan import BLIND_WINDOW, FIXED_COSTS, OUTLIVED, due, estimate, forecast, plan
+from agent.evacuation.state import Effects, Evacuation
+from agent.model.mode import Mode
+from agent.model.notice import Notice, NoticeKind
+from agent.model.progress import Progress
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def evacuation(window, phase=Phase.COPYING, kind=NoticeKind.SPOT_TERMINATE):
+    spot = Notice(id="a", kind=kind, ends_at=NOON, due=1000 + window, seen_at=NOON, source="spot")
+    return Evacuation(
+        effects=Effects.of(Mode.ACT),
+        phase=phase,
+        at=1000.0,
+        notices=frozenset({spot}),
+        entered={Phase.DRAINING: 1000.0},
+    )
+
+
+def test_two_minutes_are_copied_into_but_for_the_margin():
+    times = plan(evacuation(120), safety_margin=15)
+    assert (times.copy_until, times.commit_until, times.release_until) == (1105, 1115, 1120)
+    assert times.rest_until == 1120 + OUTLIVED
+
+
+def test_the_margin_is_at_most_a_quarter_of_a_short_window():
+    assert plan(evacuation(40), safety_margin=15).copy_until == 1030
+
+
+@pytest.mark.parametrize("window", [-200, 0, 5])
+def test_a_notice_that_says_now_is_worked_on_until_the_end_comes(window):
+    assert plan(evacuation(window), safety_margin=15).release_until == 1000 + BLIND_WINDOW
+
+
+def test_the_times_of_the_phases_come_in_order():
+    phases = [Phase.DRAINING, Phase.COPYING, Phase.COMMITTING, Phase.RELEASING, Phase.RESTING]
+    times = [due(evacuation(120, phase), safety_margin=15) for phase in phases]
+    assert times == sorted(times)
+    assert times[0] == 1001
+
+
+def test_lifting_a_drain_has_no_limit():
+    assert due(evacuation(120, Phase.RETURNING), safety_margin=15) is None
+
+
+def test_the_forecast_says_whether_it_fits():
+    moving = Progress(files_total=2, bytes_total=1000, bytes_done=200)
+    assert forecast(moving, bytes_per_second=10, seconds=100).fits
+    assert not forecast(moving, bytes_per_second=10, seconds=79).fits
+    assert forecast(moving, bytes_per_second=0, seconds=79).fits is None
+    assert forecast(Progress(walked=True), bytes_per_second=0, seconds=1).fits
+
+
+def test_a_node_of_a_capacity_block_rests_until_ec2_has_had_its_time_to_take_it():
+    assert plan(evacuation(600, kind=NoticeKind.CAPACITY_BLOCK_END), safety_margin=15).rest_until == 1600 + 70 * 60
+
+
+def test_an_estimate_needs_a_rate_that_was_measured_here():
+    assert estimate(used=10**12, bytes_per_second=0) == 0
+    assert estimate(used=10**9, bytes_per_second=10**8) == FIXED_COSTS + 10

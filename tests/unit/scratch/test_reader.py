@@ -1,0 +1,130 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.checksum import crc64nvme
+from agent.scratch import reader as reading
+from agent.scratch.reader import Source, SourceChanged, read_whole
+
+MIB = 1 << 20
+
+
+def whole(tree, name, *, largest=MIB, attempts=3):
+    return read_whole(tree, b"", name, largest=largest, attempts=attempts)
+
+
+def test_a_file_is_read_with_stat_attributes_and_checksum(root, tree):
+    (root / "f").write_bytes(b"123456789")
+    os.setxattr(root / "f", "user.a", b"1")
+    found = whole(tree, b"f")
+    assert (found.body, found.crc64nvme, found.extents, found.torn) == (b"123456789", 0xAE8B14860A799888, None, False)
+    assert found.stat.inode == (root / "f").stat().st_ino
+    assert dict(found.xattrs) == {"user.a": b"1"}
+
+
+def test_access_time_is_left_alone(root, tree):
+    (root / "f").write_bytes(b"x")
+    os.utime(root / "f", ns=(1, 2))
+    whole(tree, b"f")
+    assert (root / "f").stat().st_atime_ns == 1
+
+
+def test_a_larger_file_is_returned_open(root, tree):
+    (root / "f").write_bytes(bytes(range(256)) * 16)
+    source = whole(tree, b"f", largest=1000)
+    assert isinstance(source, Source)
+    assert source.read(250, 10) == ((expected := bytes([*range(250, 256), 0, 1, 2, 3])), crc64nvme(expected))
+    source.close()
+
+
+def test_only_the_data_of_a_sparse_file_is_read(root, tree):
+    with (root / "f").open("wb") as file:
+        file.truncate(10 * MIB)
+        os.pwrite(file.fileno(), b"a" * 4096, 0)
+        os.pwrite(file.fileno(), b"b" * 4096, 5 * MIB)
+        os.pwrite(file.fileno(), b"c" * 4096, 9 * MIB)
+    source = Source(tree, b"", b"f")
+    assert source.extents == ((0, 4096), (5 * MIB, 4096), (9 * MIB, 4096))
+    assert source.length == 3 * 4096
+    assert source.read(4000, 4300)[0] == b"a" * 96 + b"b" * 4096 + b"c" * 108
+    source.close()
+
+
+def test_a_file_of_one_hole_has_no_data(root, tree):
+    with (root / "f").open("wb") as file:
+        file.truncate(MIB)
+    found = whole(tree, b"f")
+    assert (found.extents, found.body, found.stat.size) == ((), b"", MIB)
+
+
+def test_a_file_in_very_many_pieces_keeps_its_largest_holes(root, tree, monkeypatch):
+    places = [0, 8192, 3 * 8192, 4 * 8192, 40 * 8192]
+    with (root / "f").open("wb") as file:
+        for place in places:
+            os.pwrite(file.fileno(), b"x" * 4096, place)
+    monkeypatch.setattr(reading, "MOST_EXTENTS", 3)  # a constant: 10,000 pieces take long to write
+    source = Source(tree, b"", b"f")
+    assert source.extents == ((0, 8192 + 4096), (3 * 8192, 8192 + 4096), (40 * 8192, 4096))
+    data = (root / "f").read_bytes()
+    assert source.read(0, source.length)[0] == b"".join(data[s : s + n] for s, n in source.extents)
+    source.close()
+
+
+def test_a_file_written_to_meanwhile_is_changed(root, tree):
+    (root / "f").write_bytes(b"x" * 100)
+    source = Source(tree, b"", b"f")
+    source.check()
+    with (root / "f").open("ab") as file:
+        file.write(b"y")
+    with pytest.raises(SourceChanged, match="written to"):
+        source.check()
+    source.close()
+
+
+def test_a_file_that_became_shorter_reads_as_zeros(root, tree):
+    (root / "f").write_bytes(b"x" * 100)
+    source = Source(tree, b"", b"f")
+    os.truncate(root / "f", 10)
+    assert source.read(0, 100)[0] == b"x" * 10 + bytes(90)
+    source.close()
+
+
+@pytest.mark.parametrize(("changes", "torn", "reads"), [(0, False, 1), (1, False, 2), (2, False, 3), (3, True, 3)])
+def test_a_file_that_changes_is_read_again_and_torn_in_the_end(root, tree, monkeypatch, changes, torn, reads):
+    (root / "f").write_bytes(b"x" * 100)
+    sizes = []
+    real = os.pread
+
+    def meddled(fd, count, offset):
+        data = real(fd, count, offset)
+        sizes.append(len(data))
+        if len(sizes) <= changes:
+            os.truncate(root / "f", 100 + len(sizes))
+        return data
+
+    monkeypatch.setattr(os, "pread", meddled)  # the moment between two system calls
+    found = whole(tree, b"f")
+    assert (found.torn, len(sizes)) == (torn, reads)
+    assert len(found.body) == found.stat.size == 99 + reads
+
+
+def test_p8_a_fifo_put_in_the_place_of_a_file_does_not_block(root, tree):
+    os.mkfifo(root / "f")
+    with pytest.raises(FileNotFoundError):
+        whole(tree, b"f")
+
+
+def test_p8_a_link_put_in_the_place_of_a_file_is_not_followed(root, tree, tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    (root / "f").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match="Too many levels"):
+        whole(tree, b"f")
+
+
+def test_a_descriptor_that_nobody_closed_is_closed_with_its_source(root, tree):
+    (root / "f").write_bytes(b"x")
+    source = Source(tree, b"", b"f")
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    del source
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before - 1
