@@ -1,12 +1,13 @@
 """Serves `/metrics` and `/healthz` to anyone who can reach the port: small, bounded, read-only.
 
 A job's user can reach it too, so connections are few and short: one request each, gone after `longest` seconds, or
-when too many others come.
+when too many others come. Who is crowded out is the address that holds most of them: never a Prometheus elsewhere.
 """
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from agent.errors import PermanentError
 
 MOST: Final = 32
-"""Connections at a time; the next takes the place of the oldest, which has had the time to ask by then."""
+"""Connections at a time; the next takes the place of the oldest one of the address that holds most."""
 
 LONGEST: Final = 15.0
 """Seconds from a connection to its end, whatever the client does."""
@@ -86,13 +87,27 @@ def _bind(family: socket.AddressFamily, address: tuple[str, int]) -> socket.sock
 def _bounded(server: web.Server, longest: float) -> Callable[[], asyncio.BaseProtocol]:
     def admit() -> asyncio.BaseProtocol:
         standing = [connection for connection in server.connections if not _is_ending(connection)]
-        for oldest in standing[: len(standing) - MOST + 1]:
+        while len(standing) >= MOST:
+            oldest = _crowding(standing)
+            standing.remove(oldest)
             _end(oldest)
         connection = server()
         asyncio.get_running_loop().call_later(longest, _end, connection)
         return connection
 
     return admit
+
+
+def _crowding(standing: Sequence[asyncio.BaseProtocol]) -> asyncio.BaseProtocol:
+    """The oldest connection of the address that holds most."""
+    crowds = Counter(_peer(connection) for connection in standing)
+    crowd, _ = crowds.most_common(1)[0]
+    return next(connection for connection in standing if _peer(connection) == crowd)
+
+
+def _peer(connection: asyncio.BaseProtocol) -> str:
+    name = connection.transport.get_extra_info("peername")  # type: ignore[attr-defined]
+    return str(name[0]) if name else ""
 
 
 def _is_ending(connection: asyncio.BaseProtocol) -> bool:

@@ -75,10 +75,11 @@ def entered(instance: Instance, phase: str) -> float:
     return at
 
 
-def metrics(instance: Instance) -> str:
-    """What the agent shows to Prometheus, asked from inside its node."""
-    command = ["curl", "-sSg", "--max-time", "5", "http://127.0.0.1:9732/metrics"]
-    return instance.cluster.run(instance.name, command, check=True).stdout
+def metrics(instance: Instance, *, asked_by: str = "") -> str:
+    """What the agent shows to Prometheus, asked from inside its node or from another machine of the cluster."""
+    host = instance.cluster.address(instance.name) if asked_by else "127.0.0.1"
+    command = ["curl", "-sSg", "--max-time", "5", f"http://{host}:9732/metrics"]
+    return instance.cluster.run(asked_by or instance.name, command, check=True).stdout
 
 
 def sample(text: str, series: str) -> float:
