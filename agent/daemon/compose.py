@@ -191,7 +191,6 @@ class Daemon:
             self._imds,
             processes=self._processes,
             clock=self._clock,
-            chance=self._chance,
             end=settings.end,
             ask=settings.ask,
             restored=state.notices,

@@ -75,7 +75,12 @@ def acts_at(policy: Policy, notice: Notice, *, estimate: float = 0.0) -> float:
     """Return the monotonic time from which a notice is acted on.
 
     `estimate` is how many seconds an evacuation of this node would take now: a lead is never shorter than half as much
-    again.
+    again. It grows by doubling, so that the nodes of a Capacity Block, which share their end and differ in what they
+    hold, still drain together.
     """
     lead = rule(policy, notice).lead
-    return float("-inf") if lead is None else notice.due - max(lead, 1.5 * estimate)
+    if lead is None:
+        return float("-inf")
+    while lead and lead < 1.5 * estimate:
+        lead *= 2
+    return notice.due - max(lead, 1.5 * estimate)

@@ -4,7 +4,6 @@ EC2 User Guide, "How Capacity Blocks work": the instances can be used until 30 m
 (UltraServer types) before the end time, then EC2 begins to terminate them. EndDate itself is never the deadline.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from agent.clock import parse_stamp
 from agent.errors import TransientError
 from agent.model.node import InstanceId
 from agent.model.notice import NoticeKind
+from agent.notices.schedule import share_of
 from agent.notices.source import Sighting
 
 SOURCE: Final = "capacity-block"
@@ -92,8 +92,7 @@ def share(instance_id: InstanceId) -> timedelta:
     """Return how much earlier than the others this instance ends, the same at every look: whole milliseconds, as in
     the journal, below SPREAD.
     """
-    number = int.from_bytes(hashlib.sha256(instance_id.encode()).digest()[:8], "big")
-    return timedelta(milliseconds=number % (SPREAD // timedelta(milliseconds=1)))
+    return timedelta(milliseconds=int(share_of(instance_id) * (SPREAD // timedelta(milliseconds=1))))
 
 
 def unpaid(block: Block | None, before: Sighting | None, instance_id: InstanceId) -> Block | None:

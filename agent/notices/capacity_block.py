@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from agent.chance import Chance
 from agent.clock import Clock, stamp
 from agent.imds.identity import identify
 from agent.imds.metadata import Metadata
 from agent.model.node import Identity
 from agent.model.notice import Notice
 from agent.notices.block import CONFIGURED, SOURCE, Block, BlockUnknown, configured, read_answer, sighting_of, unpaid
-from agent.notices.schedule import first_pause, pause
+from agent.notices.schedule import first_pause, pause, share_of
 from agent.notices.source import Sighting
 from agent.processes import ChildMissing, ChildTimedOut, Processes
 
@@ -48,7 +47,6 @@ class CapacityBlockSource:
         *,
         processes: Processes,
         clock: Clock,
-        chance: Chance,
         end: str = "",
         ask: bool = True,
         restored: Iterable[Notice] = (),
@@ -57,7 +55,6 @@ class CapacityBlockSource:
         self._imds = imds
         self._processes = processes
         self._clock = clock
-        self._chance = chance
         self._end = end
         self._ask_at_all = ask
         self._changed = changed
@@ -104,9 +101,8 @@ class CapacityBlockSource:
             self._changed()
             return
         in_block = identity.life_cycle == IN_BLOCK or self._kept is not None or self._end_stood
-        self._ask_at = asyncio.get_running_loop().time() + first_pause(
-            in_block=in_block, chance=self._chance.fraction()
-        )
+        wait = first_pause(in_block=in_block, share=share_of(identity.instance_id))
+        self._ask_at = asyncio.get_running_loop().time() + wait
         if in_block and self._kept is None:
             self.block = self._configured(identity)
 
@@ -160,7 +156,8 @@ class CapacityBlockSource:
             left=self._left(),
             failures=failures,
             sort=sort,
-            chance=self._chance.fraction(),
+            now=self._clock.now().timestamp(),
+            share=share_of(identity.instance_id),
         )
         return asyncio.get_running_loop().time() + wait
 

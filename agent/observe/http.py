@@ -98,15 +98,15 @@ def _bounded(server: web.Server, longest: float) -> Callable[[], asyncio.BasePro
     return admit
 
 
-def _crowding(standing: Sequence[asyncio.BaseProtocol]) -> asyncio.BaseProtocol:
+def _crowding(standing: Sequence[web.RequestHandler]) -> web.RequestHandler:
     """The oldest connection of the address that holds most."""
     crowds = Counter(_peer(connection) for connection in standing)
     crowd, _ = crowds.most_common(1)[0]
     return next(connection for connection in standing if _peer(connection) == crowd)
 
 
-def _peer(connection: asyncio.BaseProtocol) -> str:
-    name = connection.transport.get_extra_info("peername")  # type: ignore[attr-defined]
+def _peer(connection: web.RequestHandler) -> str:
+    name = connection.transport and connection.transport.get_extra_info("peername")
     return str(name[0]) if name else ""
 
 

@@ -38,7 +38,6 @@ class Stage:
             imds,
             processes=processes or self.ec2,
             clock=self.clock,
-            chance=SeededChance(seed),
             changed=lambda: blocks.show(self.source, self.capabilities),
         )
         self.runner = self._make_runner()

@@ -23,6 +23,7 @@ from agent.evacuation.events import (
 from agent.evacuation.machine import advance
 from agent.evacuation.phases import ARROWS, NUMBERS, Cause, Phase
 from agent.evacuation.plan import due, plan
+from agent.evacuation.policy import DEFAULTS, acts_at
 from agent.evacuation.record import state_document, state_of
 from agent.evacuation.state import Effects, Evacuation, Outcome, Saved
 from agent.evacuation.work import OWN, Work, wanted
@@ -223,11 +224,17 @@ def test_a_node_that_takes_longer_to_save_begins_earlier_at_the_end_of_its_block
     state = told(noticed(block, source="block"))
     assert state.next_act == 7200 - 600
     state = advance(state, Estimated(**at(10), seconds=1000.0))
-    assert state.next_act == 7200 - 1500
-    state = advance(state, Matured(**at(7200 - 1500)))
+    assert state.next_act == 7200 - 2400
+    state = advance(state, Matured(**at(7200 - 2400)))
     assert state.phase is Phase.DRAINING
     # What stands does not stop standing because there is less to save.
-    assert advance(state, Estimated(**at(7200 - 1400), seconds=100.0)).phase is Phase.DRAINING
+    assert advance(state, Estimated(**at(7200 - 2300), seconds=100.0)).phase is Phase.DRAINING
+
+
+@pytest.mark.parametrize(("estimate", "lead"), [(0, 600), (400, 600), (401, 1200), (800, 1200), (1000, 2400)])
+def test_the_nodes_of_a_block_that_differ_in_what_they_hold_begin_together(estimate, lead):
+    block = notice("block", due=72000.0, kind=NoticeKind.CAPACITY_BLOCK_END, source="block")
+    assert acts_at(DEFAULTS, block, estimate=estimate) == 72000 - lead
 
 
 def test_a_new_notice_at_rest_begins_another_evacuation():

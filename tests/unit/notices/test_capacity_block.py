@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from agent.chance import SeededChance
 from agent.errors import TransientError
 from agent.imds.unavailable import Reason
 from agent.model.node import InstanceId
@@ -44,7 +43,6 @@ def source_of(ec2, imds=None, **parts):
         imds or metadata(),
         processes=ec2,
         clock=LoopClock(),
-        chance=SeededChance(1),
         **parts,
     )
 
@@ -368,7 +366,7 @@ def test_however_often_it_is_looked_ec2_is_asked_at_most_once_a_minute():
         return ec2.asked_at
 
     asked = play(scene)
-    assert 25 <= len(asked) <= 30
+    assert 12 <= len(asked) <= 16
     assert min(b - a for a, b in itertools.pairwise(asked)) >= 60
 
 
@@ -387,9 +385,9 @@ def test_a_question_that_was_cancelled_has_been_asked():
     assert len(play(scene)) == 1
 
 
-def test_the_questions_of_the_last_two_hours_follow_each_other_by_a_minute():
+def test_the_questions_of_the_last_two_hours_follow_each_other_by_two_minutes():
     ec2 = FakeEc2(START + timedelta(hours=5))
     watched(ec2, seconds=4.5 * 3600)
     first = ec2.asked_at[0]
     late = [at - first for at in ec2.asked_at if at - first > 3 * 3600]
-    assert max(b - a for a, b in itertools.pairwise(late)) < 70
+    assert max(b - a for a, b in itertools.pairwise(late)) < 125

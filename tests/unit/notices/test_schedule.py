@@ -1,82 +1,89 @@
 import math
-from datetime import timedelta
 
 import pytest
 
-from agent.chance import SeededChance
-from agent.notices.schedule import first_pause, pause
+from agent.notices.schedule import first_pause, pause, share_of
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 ENDS = [None, *(float(left) for left in range(-3600, 4 * 86400, 60))]
 
 
+NOW = 1_795_000_000.0
+
+
 @pytest.mark.parametrize("sort", ["", "throttled", "denied", "unavailable", "a word of tomorrow"])
 def test_a_node_never_asks_more_often_than_once_a_minute(sort):
     failures = (1, 2, 5, 1000) if sort else (0,)
-    pauses = [pause(left=left, failures=n, sort=sort, chance=0.0) for left in ENDS for n in failures]
+    pauses = [
+        pause(left=left, failures=n, sort=sort, now=NOW, share=share)
+        for left in ENDS
+        for n in failures
+        for share in (0.0, 0.3, 0.99)
+    ]
     assert min(pauses) >= 60
 
 
 @pytest.mark.parametrize(
-    ("left", "least", "most"),
+    ("left", "period"),
     [
-        (None, HOUR, 1.1 * HOUR),
-        (10 * DAY, HOUR, 1.1 * HOUR),
-        (DAY + 1, HOUR, 1.1 * HOUR),
-        (DAY, 600, 660),
-        (2 * HOUR + 1, 600, 660),
-        (2 * HOUR, 60, 66),
-        (60.0, 60, 66),
-        (0.0, 60, 66),
-        (-HOUR, 60, 66),
+        (None, HOUR),
+        (10 * DAY, HOUR),
+        (DAY + 1, HOUR),
+        (DAY, 600),
+        (2 * HOUR + 1, 600),
+        (2 * HOUR, 120),
+        (60.0, 120),
+        (0.0, 120),
+        (-HOUR, 120),
     ],
 )
-def test_the_nearer_the_end_the_more_often_it_is_asked(left, least, most):
-    assert pause(left=left, chance=0.0) == least
-    assert pause(left=left, chance=1.0) == pytest.approx(most)
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.99])
+def test_the_nearer_the_end_the_more_often_it_is_asked_always_at_the_nodes_own_share_of_the_period(left, period, share):
+    wait = pause(left=left, now=NOW, share=share)
+    assert period / 2 <= wait < 1.5 * period
+    slot = NOW + wait
+    assert slot % period == pytest.approx(share * period, abs=0.001)
+    assert pause(left=left, now=slot + 0.4, share=share) == pytest.approx(period - 0.4, abs=0.001)
 
 
 def test_no_pause_reaches_into_the_last_90_minutes_from_outside_of_near():
     far = [left for left in ENDS if left is not None and left > 2 * HOUR]
-    assert min(left - pause(left=left, chance=1.0) for left in far) > 90 * 60
+    shares = [n / 10 for n in range(10)]
+    assert min(left - pause(left=left, now=NOW, share=share) for left in far for share in shares) > 90 * 60
 
 
 @pytest.mark.parametrize("left", [None, 10 * DAY, HOUR, 60.0])
 def test_request_limit_exceeded_is_waited_out_for_five_minutes(left):
-    assert [pause(left=left, failures=n, sort="throttled", chance=0.0) for n in (1, 2, 50)] == [300, 300, 300]
+    waits = [pause(left=left, failures=n, sort="throttled", now=NOW, share=0.4) for n in (1, 2, 50)]
+    assert waits == [300, 300, 300]
 
 
 def test_silence_near_the_end_is_asked_into_soon_and_then_less_often():
-    assert [pause(left=HOUR, failures=n, sort="unavailable", chance=0.0) for n in (1, 2, 3, 4, 99)] == [
-        60,
-        120,
-        240,
-        300,
-        300,
-    ]
+    waits = [pause(left=HOUR, failures=n, sort="unavailable", now=0.0, share=0.0) for n in (1, 2, 3, 4, 99)]
+    assert waits == [120, 240, 300, 300, 300]
 
 
 def test_silence_where_nothing_is_known_costs_little_in_the_end():
-    assert pause(left=None, failures=99, sort="unavailable", chance=0.0) == HOUR
+    assert pause(left=None, failures=99, sort="unavailable", now=0.0, share=0.0) == HOUR
 
 
 class Fleet:
     """Nodes on the schedule for hours: when each of their requests goes out."""
 
-    def __init__(self, nodes, *, left, seconds, in_block=True, sort="", together=True, per_question=1):
-        chance = SeededChance(7)
+    def __init__(self, nodes, *, left, seconds, in_block=True, sort="", together=True, per_question=1, name="i-a"):
         self.seconds = seconds
         self.requests = [0] * math.ceil(seconds)
-        for _ in range(nodes):
-            at, failures, first = first_pause(in_block=in_block, chance=chance.fraction()), 0, True
+        for number in range(nodes):
+            share = share_of(f"{name}{number:016x}")
+            at, failures, first = first_pause(in_block=in_block, share=share), 0, True
             if not together:
-                at = pause(left=left, chance=0.0) * chance.fraction()
+                at = pause(left=left, now=NOW, share=share)
             while at < seconds:
                 self.requests[int(at)] += 2 if first and together else per_question
                 failures, first = failures + bool(sort), False
                 end = None if left is None else left - at
-                at += pause(left=end, failures=failures, sort=sort, chance=chance.fraction())
+                at += pause(left=end, failures=failures, sort=sort, now=NOW + at, share=share)
 
     def per_second(self, window):
         """The most requests a second in any `window` seconds."""
@@ -107,13 +114,12 @@ def test_a_thousand_agents_stay_under_5_requests_a_second_while_the_end_is_far(w
         ("EC2 gone", {"left": HOUR, "sort": "unavailable", "together": False}),
     ],
 )
-def test_the_256_nodes_of_a_block_stay_under_10_requests_a_second(what, fleet):
-    assert Fleet(256, seconds=1.5 * HOUR, **fleet).per_second(10) < 10, what
+@pytest.mark.parametrize("name", ["i-0a", "i-0b", "i-0c"])
+def test_the_256_nodes_of_a_block_make_at_most_10_requests_in_any_second(what, fleet, name):
+    assert Fleet(256, seconds=1.5 * HOUR, name=name, **fleet).per_second(1) <= 10, what
 
 
-def test_nodes_that_fall_into_step_drift_apart_again():
-    """After an outage of the control plane all ask at once; the stretch of the pauses spreads them."""
-    chance, at = SeededChance(3), [0.0] * 256
-    for _ in range(60):
-        at = [time + pause(left=HOUR, chance=chance.fraction()) for time in at]
-    assert max(at) - min(at) > timedelta(seconds=60).total_seconds()
+def test_nodes_that_fall_into_step_come_apart_with_the_next_question():
+    """After an outage of the control plane all ask at once."""
+    at = [pause(left=HOUR, now=NOW, share=share_of(f"i-{number}")) for number in range(256)]
+    assert max(at) - min(at) > 110
