@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from agent.demo.cluster import Cluster
+from agent.slurm.jobs import COLUMNS, TEXTS, columns
 
 OURS = "hpc-agent: spot-terminate i-0123456789abcdef0 boot=1a2b3c4d until=2026-11-23T09:17:00Z"
 
@@ -30,6 +31,15 @@ def samples(lab):
         pass
     yield "mixed-drain", change("State=DRAIN", "Reason=disk [sda] broken [see #7] a=b", "Comment=", "Extra=")
     yield "config", scontrol("show", "config")
+    submit = ["sbatch", "-w", "n1,n3", "-N", "2", "--array=4", "--no-requeue", "-J", "two\nlines", "-D", "/shared/home"]
+    lab.run("n1", ["scontrol", "update", "NodeName=n1", "State=UNDRAIN"], check=True)
+    lab.settle()
+    lab.run("head", [*submit, "--comment=grüße", "--wrap", "sleep 60"], user="alice", check=True)
+    while len(listed := lab.run("n1", ["squeue", "-h", "-w", "n1", "-O", columns(COLUMNS)]).stdout.splitlines()) < 2:
+        pass
+    yield "jobs", "\n".join([*listed, ""])
+    lab.run("n1", ["scontrol", "update", "JobId=2_4", "AdminComment=ours"], check=True)
+    yield "job-texts", lab.run("n1", ["squeue", "-h", "-w", "n1", "-O", columns(TEXTS, "|mark|")]).stdout
     scontrol("update", "NodeName=n2", "State=DRAIN", f"Reason={OURS}")
     lab.controller_stop()
     lab.controller_start()

@@ -39,7 +39,7 @@ def test_a_node_is_read_as_this_version_prints_it(name):
 
 def test_every_sample_of_a_node_is_read():
     samples = {str(path.relative_to(GOLDEN).with_suffix("")) for path in GOLDEN.glob("*/*.txt")}
-    assert samples == {*SAMPLES, "22.05/three-nodes", "22.05/config"}
+    assert samples == {*SAMPLES, "22.05/three-nodes", "22.05/config", "22.05/jobs", "22.05/job-texts"}
 
 
 def test_all_nodes_are_read():
