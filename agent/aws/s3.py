@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from agent.aws.body import SlicedBody
 from agent.aws.errors import store_errors
 from agent.checksum import from_base64, to_base64
@@ -21,6 +23,7 @@ _COMPLETING = 600.0
 """Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference)."""
 
 _PIECE = 1024 * 1024
+_REGION = "x-amz-bucket-region"
 
 
 class S3Store:
@@ -145,6 +148,17 @@ class S3Store:
             if not said.get("IsTruncated"):
                 return
             page = {"ContinuationToken": said["NextContinuationToken"]}
+
+    async def region(self) -> str:
+        """Return where the bucket is, "" when S3 does not tell. It tells those, too, whom it denies everything else."""
+        async with self._request("ask for the region of", ""):
+            try:
+                said = await self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                said = error.response
+                if _REGION not in said.get("ResponseMetadata", {}).get("HTTPHeaders", {}):
+                    raise
+        return str(said.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(_REGION, ""))
 
     def _url(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"

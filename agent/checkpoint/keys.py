@@ -110,6 +110,14 @@ def pack_key(*, writer: str, pass_id: str, counter: int) -> str:
     return _checked(f"data/{writer}/{pass_id}/p{counter}.tar")
 
 
+def probe_key(*, writer: str, probe_id: str) -> str:
+    """Return the key of an object that is written only to see whether it may be. Raises ValueError."""
+    key = f"probe/{writer}/{probe_id}"
+    if re.fullmatch(rf"probe/{_WRITER}/{_ID}", key, re.ASCII) is None:
+        raise ValueError(f"not a key: {key!r}")
+    return key
+
+
 def segment_key(*, writer: str, pass_id: str, n: int) -> str:
     """Return the key of a segment."""
     return _checked(f"data/{writer}/{pass_id}/seg-{n}.jsonl.gz")

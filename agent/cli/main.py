@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "verify": "check a checkpoint against what is stored",
     "evacuate": "act as if this node had been given notice (root)",
     "cancel": "withdraw the notice of `evacuate` (root)",
+    "doctor": "what is wrong with this node before a notice finds it",
     "config": "the settings in force, and where each came from",
     "demo": "the whole story on this machine",
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.checkpoint.keys import HeadKey, begun_key, file_key, full, head_key, outcome_key, segment_key
+from agent.checkpoint.keys import HeadKey, begun_key, file_key, full, head_key, outcome_key, probe_key, segment_key
 from agent.cli.exits import Exit
 from agent.cli.main import COMMANDS
 from agent.evacuation.diagram import mermaid
@@ -138,6 +138,7 @@ def test_p8_the_policy_of_the_readme_lets_a_node_write_its_own_keys_and_nobody_e
         segment_key(writer=own, pass_id=checkpoint, n=1),
         begun_key(cluster="hpc-0badcafe", writer=own, at=at),
         outcome_key(cluster="hpc-0badcafe", writer=own, at=at),
+        probe_key(writer=own, probe_id=checkpoint),
     ]
-    assert [may_put(key, own) for key in keys] == [True] * 5
-    assert [may_put(key, other) for key in keys] == [False] * 5
+    assert [may_put(key, own) for key in keys] == [True] * 6
+    assert [may_put(key, other) for key in keys] == [False] * 6

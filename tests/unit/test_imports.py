@@ -40,7 +40,9 @@ ARROWS = {
         "checkpoint.keys",
         "scratch.mount",
     },
-    "cli": BASE | {"settings", "daemon", "checkpoint", "copier", "aws", "store", "demo", "observe", "imds"},
+    "doctor": BASE | {"settings", "imds", "slurm", "checkpoint.keys", "scratch.mount"},
+    "cli": BASE
+    | {"doctor", "slurm.host", "settings", "daemon", "checkpoint", "copier", "aws", "store", "demo", "observe", "imds"},
     "demo": BASE | {"settings", "aws", "store", "checkpoint"},
     "__main__": {"cli"},
 }
