@@ -2,7 +2,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow unit lint types check golden notices lock clean
+.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,14 @@ golden: setup    ## write the golden files anew; look at the difference before y
 
 notices: setup   ## measure 50 notices on a real Slurm node: IMDS to DRAIN
 	@$(BIN)/python -m tests.measure.notices
+
+bench: setup     ## what saving and restoring cost, beside s5cmd and aws s3 sync; ARGS="--quick --only W3 --save"
+	@[ -x $(VENV)/bench/bin/python ] || python3 -m venv $(VENV)/bench
+	@$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/measure/bench.txt
+	@$(BIN)/python -m tests.measure.bench --write $(ARGS)
+
+busy: setup      ## measure IMDS polls and notices while a copy runs flat out, with four busy loops beside it
+	@$(BIN)/python -m tests.measure.busy $(ARGS)
 
 lock: setup      ## pin today's versions of everything in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check >constraints.txt

@@ -132,7 +132,7 @@ def _is_healthy(endpoint: str) -> bool:
 class DemoS3:
     """One server: started by `with`, gone (its sockets too; `directory` is the caller's) at the end of it.
 
-    `before` is put before the command line, such as `("ip", "netns", "exec", "node1")`.
+    `before` is put before the command line, such as `("ip", "netns", "exec", "node1")`, `more` after it.
     """
 
     def __init__(
@@ -144,11 +144,13 @@ class DemoS3:
         access_key: str = "demo-access-key",
         secret_key: str = "demo-secret-key",  # noqa: S107 - a server on loopback that lives for a minute
         before: Sequence[str] = (),
+        more: Sequence[str] = (),
     ) -> None:
         self._directory = directory
         self._ip = ip
         self._port = port
         self._before = tuple(before)
+        self._more = tuple(more)
         self._child: subprocess.Popen[bytes] | None = None
         self.access_key = access_key
         self.secret_key = secret_key
@@ -168,7 +170,7 @@ class DemoS3:
         command = argv(self._directory, self._ip, self._port, self.access_key, self.secret_key)
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                [*self._before, *dying_with_us(), *command],
+                [*self._before, *dying_with_us(), *command, *self._more],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

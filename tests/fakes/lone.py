@@ -37,8 +37,10 @@ class Lone:
 
     def __init__(self, directory: Path, imds: ImdsControl) -> None:
         self.imds = imds
+        self.socket = directory / "agent.sock"
+        self.scratch = directory / "scratch"
+        self.pid = 0
         self._ahead = directory / "ahead"
-        self._socket = directory / "agent.sock"
         self.ahead(0)
 
     def ahead(self, seconds: int) -> None:
@@ -51,7 +53,7 @@ class Lone:
     def status(self):
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(5)
-            line.connect(str(self._socket))
+            line.connect(str(self.socket))
             line.sendall(b'{"op": "status"}\n')
             return json.loads(line.makefile("rb").readline())
 
@@ -73,9 +75,9 @@ class Lone:
             imds = stack.enter_context(_child(serve, {}, stdout=subprocess.PIPE))
             endpoint = json.loads(imds.stdout.readline())["endpoint"]
             silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            (directory / "scratch").mkdir()
-            (directory / "scratch/result").write_text("a" * 1000)
             daemon = cls(directory, ImdsControl(control))
+            daemon.scratch.mkdir()
+            (daemon.scratch / "result").write_text("a" * 1000)
             whole = {
                 "CLOCKSHIM_FILE": str(daemon._ahead),
                 "HPC_AGENT_SLURM__BIN_DIR": "/nonexistent",
@@ -87,14 +89,15 @@ class Lone:
                 "HPC_AGENT_HTTP__LISTEN": "",
                 "HPC_AGENT_NODE__CLUSTER": "lab-0badcafe",
                 "HPC_AGENT_NODE__WRITER": "-",
-                "HPC_AGENT_SCRATCH__PATHS": json.dumps([str(directory / "scratch")]),
+                "HPC_AGENT_SCRATCH__PATHS": json.dumps([str(daemon.scratch)]),
                 "HPC_AGENT_SCRATCH__REQUIRE_MOUNT": "false",
                 "HPC_AGENT_STATE__DIR": str(directory / "state"),
-                "HPC_AGENT_STATE__SOCKET": str(daemon._socket),
+                "HPC_AGENT_STATE__SOCKET": str(daemon.socket),
                 **variables,
             }
             log = stack.enter_context((directory / "log").open("wb"))
             child = stack.enter_context(_child([sys.executable, "-m", "agent", "run"], whole, stderr=log))
+            daemon.pid = child.pid
             daemon._wait(child)
             yield daemon
 
