@@ -22,6 +22,7 @@ from agent.daemon.copier import CopierProcess
 from agent.daemon.feed import Feed
 from agent.daemon.hook import Hook
 from agent.daemon.memory import Memory
+from agent.daemon.noticefile import NoticeFile
 from agent.daemon.operations import Operations
 from agent.daemon.runner import Runner
 from agent.daemon.saving import Saving
@@ -161,6 +162,7 @@ class Daemon:
             block=lambda: self._block.block,
             troubles=lambda: len(self.status()["trouble"]),
         )
+        self.notice_file = NoticeFile(Path(settings.state.socket).parent, executor)
         self.hook = Hook(AutoScaling(processes, self.whoami).tell, clock)
         self.leaving = Leaving(
             phase=lambda: self.runner.state.phase,

@@ -104,6 +104,7 @@ async def _serve(daemon: Daemon, systemd: Systemd, directory: Path | None) -> No
                 crew.create_task(_reconcile_and_run(daemon), name="runner"),
                 crew.create_task(daemon.journal.run(), name="journal"),
                 crew.create_task(daemon.scrape.follow(daemon.feed.subscribe()), name="metrics"),
+                crew.create_task(daemon.notice_file.follow(daemon.feed.subscribe()), name="notice file"),
                 crew.create_task(daemon.hook.follow(daemon.feed.subscribe()), name="hook"),
                 crew.create_task(daemon.reserving.run(), name="reservation"),
                 crew.create_task(_find_out(daemon, directory), name="whoami"),

@@ -1,10 +1,28 @@
 """A job of this node, as Slurm knows it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 RUNNING: Final = frozenset({"RUNNING", "STOPPED", "SUSPENDED", "SIGNALING", "CONFIGURING", "STAGE_OUT"})
 """States in which a job holds its nodes and has not begun to end."""
+
+
+class Restore(StrEnum):
+    """What a job wants of its files after a requeue. FUZZY: also those that were saved while it was writing."""
+
+    ON = "on"
+    FUZZY = "fuzzy"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a job asks for: a `signal` (`USR1`), "" for none, `grace` seconds before it is stopped."""
+
+    signal: str = ""
+    grace: float = 30.0
+    restore: Restore = Restore.ON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
