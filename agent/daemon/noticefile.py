@@ -7,7 +7,6 @@ there exactly while the node is being left.
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -57,6 +56,7 @@ class NoticeFile:
                 return
             fresh = notice.with_suffix(".new")
             fresh.write_text(json.dumps(document) + "\n")
-            os.chmod(fresh, 0o644)
+            flag.touch()
+            for path in (fresh, flag):
+                path.chmod(0o644)  # whatever the umask: jobs run as their users
             fresh.replace(notice)
-            flag.touch(mode=0o644)

@@ -1,7 +1,7 @@
 """What a job asks of us in its comment: `sbatch --comment="hpc-agent:signal=USR1,grace=40s,restore=off"`.
 
-Read strictly: a wish that is not understood to the letter is no wish at all, and says so. Half of one could kill the job
-(a signal that it does not trap) or take its files from it.
+Read strictly: a wish that is not understood to the letter is no wish at all, and says so. Half of one could kill the
+job (a signal that it does not trap) or take its files from it.
 """
 
 import re
