@@ -5,7 +5,7 @@ anywhere is no harm: what is in no acknowledged segment goes into the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -14,7 +14,7 @@ from itertools import count
 from agent.checkpoint import head as heads
 from agent.checkpoint import segment as segments
 from agent.checkpoint.keys import HeadKey, full, head_key, segment_key
-from agent.checkpoint.ledger import Ledger, Line, directories_of
+from agent.checkpoint.ledger import Ledger, Line, Standing, directories_of
 from agent.checkpoint.merge import merge
 from agent.checkpoint.receipts import Receipts
 from agent.checksum import crc64nvme
@@ -90,6 +90,7 @@ class Commits:
                 totals=standing.totals,
                 left=standing.left,
                 complete=standing.complete,
+                jobs=tuple(_with_files(job, standing) for job in self._like.jobs),
             )
             if self._last is None or not _says_the_same(self._last.head, head):
                 self._last = await self._put_head(head)
@@ -168,6 +169,11 @@ class Commits:
 
     async def _run(self, work: Callable[[], _Packed]) -> _Packed:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _with_files(job: Mapping[str, object], standing: Standing) -> Mapping[str, object]:
+    """Return what a head says of a job: its files are all there when those of all jobs are."""
+    return {**job, "complete": standing.complete, "torn": standing.totals.torn}
 
 
 def _says_the_same(one: Head, other: Head) -> bool:

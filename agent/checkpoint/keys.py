@@ -142,6 +142,11 @@ def outcome_key(*, cluster: str, writer: str, at: datetime) -> str:
     return f"{_outcome(cluster, writer, at)}.json"
 
 
+def job_key(*, cluster: str, job: int, writer: str, life: int, rank: int) -> str:
+    """Return the key of the note which head holds the files of a job's rank."""
+    return f"jobs/{cluster}/{job}/{writer}/{life}-{rank}.json"
+
+
 def escaped(name: bytes) -> str:
     """Return a base name percent-encoded, at most 120 bytes, no escape cut in two."""
     text = quote(name, safe="")

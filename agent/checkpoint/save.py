@@ -52,7 +52,8 @@ class Saver:
 
     `store` tries again by itself: what it raises is permanent. `receipts` carry on where an earlier life of the same
     checkpoint was cut. `executor` runs everything that blocks; it should have a thread for each connection. `report`
-    hears of the progress, at most five times a second; `committed` of every new head, also those on the way.
+    hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
+    are in each of them, with what it holds of their files.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Saver:
         part_size: int = 8 * MIB,
         commit_every: float = COMMIT_SECONDS,
         quiesced: bool = False,
+        jobs: Sequence[Mapping[str, object]] = (),
     ) -> None:
         self._prefix = prefix
         self._checkpoint = checkpoint
@@ -129,6 +131,7 @@ class Saver:
                 totals=Totals(),
                 left=Left(),
                 notice=notice,
+                jobs=tuple(jobs),
             ),
             receipts=receipts,
             executor=executor,

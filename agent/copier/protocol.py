@@ -23,7 +23,10 @@ class NotUnderstood(PermanentError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Save:
-    """Copy the scratch and commit as it goes. `node` are the fields of a Node, `begun` a record to store meanwhile."""
+    """Copy the scratch and commit as it goes. `node` are the fields of a Node, `begun` a record to store meanwhile.
+
+    `jobs` are what the head says of the jobs of the node (`agent.jobs.record`), but for what only the copy tells.
+    """
 
     checkpoint: str
     reason: str
@@ -32,6 +35,7 @@ class Save:
     commit_every: float
     receipts: str = ""
     begun: Mapping[str, Any] | None = None
+    jobs: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

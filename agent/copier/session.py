@@ -99,6 +99,7 @@ class Session:
             connections=settings.s3.connections,
             part_size=settings.s3.part_size,
             commit_every=command.commit_every,
+            jobs=command.jobs,
         )
 
     def _report(self, progress: Progress) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictInt
 
+from agent.jobs.ownership import check_template
 from agent.settings.text import Account, Bucket, FilePath, Listen, Name, OptionalPath, Prefix, Time, TreePath, Writer
 from agent.settings.units import DrainTimeout, HookWindow, Margin, PartSize, PollInterval, parse_duration, parse_size
 
@@ -70,6 +71,15 @@ class AsgSection(Section):
 class SlurmSection(Section):
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
+
+
+class JobsSection(Section):
+    """Whose files are whose."""
+
+    files: tuple[Annotated[str, AfterValidator(check_template)], ...] = (
+        "/scratch/{job_id}",
+        "/scratch/{user}/{job_id}",
+    )
 
 
 class HttpSection(Section):

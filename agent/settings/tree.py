@@ -16,6 +16,7 @@ from agent.settings.sections import (
     EvacuationSection,
     HttpSection,
     ImdsSection,
+    JobsSection,
     NodeSection,
     S3Section,
     ScratchSection,
@@ -39,6 +40,7 @@ class Written(BaseSettings):
     asg: AsgSection = AsgSection()
     policy: PolicySection = Field(default_factory=dict)
     slurm: SlurmSection = SlurmSection()
+    jobs: JobsSection = JobsSection()
     http: HttpSection = HttpSection()
     state: StateSection = StateSection()
 

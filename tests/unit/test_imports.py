@@ -23,10 +23,11 @@ ARROWS = {
     "store": BASE,
     "aws": BASE | {"store"},
     "checkpoint": BASE | {"store", "scratch"},
+    "jobs": BASE,
     "copier": BASE | {"store", "scratch", "checkpoint", "aws", "settings", "observe.logs"},
     "journal": BASE | {"evacuation"},
     "observe": BASE | {"evacuation"},
-    "settings": BASE,
+    "settings": BASE | {"jobs.ownership"},
     "daemon": BASE
     | {
         "evacuation",
@@ -37,12 +38,14 @@ ARROWS = {
         "observe",
         "settings",
         "copier.protocol",
+        "jobs",
         "checkpoint.keys",
         "scratch.mount",
     },
     "doctor": BASE | {"settings", "imds", "slurm", "checkpoint.keys", "scratch.mount"},
     "cli": BASE
-    | {"doctor", "slurm.host", "settings", "daemon", "checkpoint", "copier", "aws", "store", "demo", "observe", "imds"},
+    | {"doctor", "jobs", "slurm"}
+    | {"settings", "daemon", "checkpoint", "copier", "aws", "store", "demo", "observe", "imds"},
     "demo": BASE | {"settings", "aws", "store", "checkpoint"},
     "__main__": {"cli"},
 }

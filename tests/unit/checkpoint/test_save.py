@@ -117,6 +117,16 @@ async def test_an_empty_tree_is_a_complete_checkpoint(root, store, executor):
     assert await tree_of(store, commit.head) == tree_on_disk(root)
 
 
+async def test_each_head_says_of_the_jobs_what_it_holds_of_their_files(root, store, executor):
+    (root / "a").write_bytes(b"a")
+    saver = a_saver(store, root, executor, jobs=[{"job": 7, "uid": 4242, "complete": False, "torn": 0}])
+    part = (await saver.commit()).head
+    assert part.jobs == ({"job": 7, "uid": 4242, "complete": False, "torn": 0},)
+    await saver.copy()
+    whole = (await saver.commit()).head
+    assert whole.jobs == ({"job": 7, "uid": 4242, "complete": True, "torn": 0},)
+
+
 async def test_several_roots_are_one_checkpoint(tmp_path, store, executor):
     roots = [tmp_path / "one", tmp_path / "two"]
     for path in roots:

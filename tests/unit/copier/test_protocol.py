@@ -20,7 +20,14 @@ from agent.copier.protocol import (
 from agent.model.progress import Progress
 
 MESSAGES = [
-    Save(checkpoint="c", reason="evacuation", node={"name": "n1"}, commit_every=4.0, begun={"name": "x"}),
+    Save(
+        checkpoint="c",
+        reason="evacuation",
+        node={"name": "n1"},
+        commit_every=4.0,
+        begun={"name": "x"},
+        jobs=[{"job": 7}],
+    ),
     Finish(),
     Record(name="outcomes/x.json", document={"outcome": "COMPLETE"}),
     Moved(progress=Progress(files_total=3, bytes_done=7, walked=True), requests={"put ok": 3}),
