@@ -66,7 +66,8 @@ def _epoch() -> int:
 
 
 def _own_wheel(to: Path, epoch: int) -> Path:
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", to, ROOT, environ={"SOURCE_DATE_EPOCH": str(epoch)})
+    offline = ["--no-deps", "--no-build-isolation"]
+    _pip("wheel", *offline, "--wheel-dir", to, ROOT, environ={"SOURCE_DATE_EPOCH": str(epoch)})
     (wheel,) = to.glob("hpc_agent-*.whl")
     return wheel
 
