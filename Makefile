@@ -14,7 +14,7 @@ demo: setup      ## show the whole story on this machine, in under a minute
 	@$(BIN)/hpc-agent demo
 
 test: setup      ## run the tests, on real Slurm nodes and a real S3 where they can run
-	@$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest -m 'not slow' --numprocesses 2
 
 slow: setup      ## run the tests that `make test` leaves out because they take long
 	@$(BIN)/pytest -m slow

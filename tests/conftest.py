@@ -22,9 +22,6 @@ MISSING = {"slurm": Cluster.available, "s3": s3_missing, "systemd": systemd_root
 
 
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if item.get_closest_marker("slurm"):  # they share one cluster, so they run on one worker
-            item.add_marker(pytest.mark.xdist_group("nodes"))
     for marker, missing in MISSING.items():
         wanting = [item for item in items if item.get_closest_marker(marker)]
         reason = missing() if wanting else ""
