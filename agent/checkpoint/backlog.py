@@ -1,23 +1,26 @@
 """What waits for a connection, and which comes next.
 
-Files of one request stand in one queue, large files and the parts of those begun in another. Half of the workers look
-into the first queue first, half into the second, and each takes from the other when its own is empty: a huge file can't
-hold up the small ones, nor they it, and whichever is alone gets every connection. Parts of the file begun first come
-first, so that large files become whole one after the other.
+Small files stand in one queue, from which a worker takes a pack at a time; files of one request in another; large
+files and the parts of those begun in a third. A third of the workers look into each queue first, and into the others
+when it has nothing: a huge file can't hold up the small ones, nor they it, and whichever is alone gets every
+connection. Parts of the file begun first come first, so that large files become whole one after the other.
 """
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
+from agent.checkpoint import pack
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.transfer import Transfer
 
-LIMIT = 4096
+PACK_FILES = 4096
+"""Of one pack: a thread reads them in one go, and all are sent again when it is cut."""
+PACK_SECONDS = 2.0
+"""How long small files wait for more, so that the next commit has them (P3)."""
+LIMIT = 2 * PACK_FILES
 """Files in a queue; the walk waits when one is full."""
-BATCH_FILES = 64
-BATCH_BYTES = 1 << 20
-"""What a worker takes at once of small files: a thread reads them all in one go, which is most of what they cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +32,21 @@ class Slice:
 
 
 class Backlog:
-    def __init__(self, workers: int, *, limit: int = LIMIT) -> None:
-        self._workers = workers
+    """Files below `pack_below` are packed into about `pack_size`, at most `packs` at the same time.
+
+    Of the others, those of at most `largest` bytes are one request each.
+    """
+
+    def __init__(self, *, pack_below: int, pack_size: int, packs: int, largest: int, limit: int = LIMIT) -> None:
+        self._pack_below = pack_below
+        self._pack_size = pack_size
+        self._packs_left = packs
+        self._largest = largest
         self._limit = limit
         self._small: deque[Job] = deque()
+        self._small_bytes = 0
+        self._small_since = 0.0
+        self._single: deque[Job] = deque()
         self._large: deque[Job] = deque()
         self._transfers: list[Transfer] = []
         self._open = 0
@@ -45,16 +59,21 @@ class Backlog:
         """Bytes of unfinished large files that are stored."""
         return sum(transfer.bytes_done for transfer in self._transfers)
 
-    async def put(self, job: Job, *, is_large: bool) -> None:
+    async def put(self, job: Job) -> None:
         """Queue a file; waits while its queue is full."""
-        while len(self._large if is_large else self._small) >= self._limit:
+        while len(self._queue_of(job)) >= self._limit:
             self._room.clear()
             await self._room.wait()
-        self.put_now(job, is_large=is_large)
+        self.put_now(job)
 
-    def put_now(self, job: Job, *, is_large: bool) -> None:
+    def put_now(self, job: Job) -> None:
         """Queue a file, however many wait."""
-        (self._large if is_large else self._small).append(job)
+        queue = self._queue_of(job)
+        if queue is self._small:
+            self._small_bytes += _room_of(job)
+            if not queue:
+                self._small_since = asyncio.get_running_loop().time()
+        queue.append(job)
         self._open += 1
         self._changed.set()
 
@@ -72,39 +91,82 @@ class Backlog:
         self._open -= 1
         self._changed.set()
 
+    def finish_pack(self, jobs: int) -> None:
+        """Note that a pack is over, and its jobs."""
+        self._packs_left += 1
+        self._open -= jobs
+        self._changed.set()
+
     def close(self) -> None:
         """Note that the walk puts nothing more."""
         self._closed = True
         self._changed.set()
 
-    async def take(self, *, large_first: bool) -> list[Job] | Slice | None:
-        """Return what to do next, None when all is done; waits while there may be more."""
-        while (unit := self._next(large_first=large_first)) is None:
+    def clear(self) -> None:
+        """Let go of all that waits, and of the files that are open."""
+        for queue in (self._small, self._single, self._large, self._transfers):
+            queue.clear()
+
+    async def take(self, worker: int = 0) -> list[Job] | Job | Slice | None:
+        """Return what a worker does next: the files of a pack, a file, a part; None when all is done.
+
+        Waits while there may be more.
+        """
+        while (unit := self._next(worker)) is None:
             if self._closed and not self._open:
                 return None
             self._changed.clear()
-            await self._changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._ripe_at()):
+                    await self._changed.wait()
         self._room.set()
         return unit
 
-    def _next(self, *, large_first: bool) -> list[Job] | Slice | None:
-        if large_first:
-            return self._next_large() or self._next_small()
-        return self._next_small() or self._next_large()
+    def _queue_of(self, job: Job) -> deque[Job]:
+        size = job.entry.stat.size
+        if size < self._pack_below and not job.alone:
+            return self._small
+        return self._single if size <= self._largest else self._large
 
-    def _next_small(self) -> list[Job] | None:
-        """Take a batch, but leave each of the others as much."""
-        if not self._small:
+    def _next(self, worker: int) -> list[Job] | Job | Slice | None:
+        queues = (self._next_pack, self._next_single, self._next_large)
+        first = worker % len(queues)
+        return next((unit for look in queues[first:] + queues[:first] if (unit := look()) is not None), None)
+
+    def _next_pack(self) -> list[Job] | None:
+        """Take the files of a pack, once there are enough of them or they have waited long enough."""
+        if not self._small or not self._packs_left or not self._is_ripe():
             return None
-        batch = [self._small.popleft()]
-        size = batch[0].entry.stat.size
-        most = min(BATCH_FILES, len(self._small) // self._workers + 1)
-        while self._small and len(batch) < most and (size := size + self._small[0].entry.stat.size) <= BATCH_BYTES:
-            batch.append(self._small.popleft())
-        return batch
+        files: list[Job] = []
+        room = self._pack_size
+        while self._small and len(files) < PACK_FILES:
+            size = _room_of(self._small[0])
+            if files and size > room:
+                break
+            files.append(self._small.popleft())
+            self._small_bytes -= size
+            room -= size
+        self._packs_left -= 1
+        self._small_since = asyncio.get_running_loop().time()
+        return files
 
-    def _next_large(self) -> list[Job] | Slice | None:
+    def _is_ripe(self) -> bool:
+        is_full = self._small_bytes >= self._pack_size or len(self._small) >= min(PACK_FILES, self._limit)
+        return is_full or self._closed or asyncio.get_running_loop().time() >= self._small_since + PACK_SECONDS
+
+    def _ripe_at(self) -> float | None:
+        """Return when the small files will have waited long enough, None when there is nothing to wait for."""
+        return self._small_since + PACK_SECONDS if self._small and self._packs_left else None
+
+    def _next_single(self) -> Job | None:
+        return self._single.popleft() if self._single else None
+
+    def _next_large(self) -> Job | Slice | None:
         for transfer in self._transfers:
             if (number := transfer.claim()) is not None:
                 return Slice(transfer=transfer, number=number)
-        return [self._large.popleft()] if self._large else None
+        return self._large.popleft() if self._large else None
+
+
+def _room_of(job: Job) -> int:
+    return pack.BLOCK + pack.padded(job.entry.stat.size)

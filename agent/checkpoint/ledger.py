@@ -24,6 +24,8 @@ class Job:
     home: Directory
     entry: Entry
     attempt: int = 0
+    alone: bool = False
+    """Not for a pack, however small."""
 
     @property
     def path(self) -> bytes:

@@ -7,16 +7,18 @@ not the machine. It helps and is never needed: when it can't be written the copy
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from agent.checkpoint.format import pack_xattrs, unpack_xattrs
 from agent.checksum import from_hex, to_hex
 from agent.errors import IntegrityMismatch
-from agent.model.checkpoint import Stat
+from agent.model.checkpoint import ObjectRef, Stat
 from agent.store.base import Part, UploadId
 
 WRITE_SECONDS = 5.0
@@ -33,7 +35,7 @@ def signature(stat: Stat) -> Signature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectReceipt:
-    """The bytes of a file are stored: `key` without the prefix, empty for a file without bytes."""
+    """The bytes of a file are stored: at `key` without the prefix, from `offset` on."""
 
     path: bytes
     signature: Signature
@@ -43,6 +45,15 @@ class ObjectReceipt:
     xattrs: Mapping[str, bytes]
     settled: bool
     """An equal signature means that the file is the same; else it has to be read to know."""
+    offset: int = 0
+
+    @property
+    def ref(self) -> ObjectRef | None:
+        """Where the bytes are; None for a file that has none."""
+        length = self.signature[0] if self.extents is None else sum(size for _, size in self.extents)
+        if not length:
+            return None
+        return ObjectRef(key=self.key, offset=self.offset, length=length, crc64nvme=self.crc64nvme)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,11 @@ class Receipts:
             receipts._give_up(error.strerror or repr(error))
         return receipts
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything is remembered."""
+        return self._path is not None
+
     def object_of(self, path: bytes, stat: Stat) -> ObjectReceipt | None:
         """Return where the file's bytes are, if it is the same file still."""
         found = self._objects.get(path)
@@ -133,8 +149,19 @@ class Receipts:
                 "extents": receipt.extents,
                 "xattrs": pack_xattrs(receipt.xattrs),
                 "settled": receipt.settled,
+                "offset": receipt.offset,
             }
         )
+
+    def packed(self, receipts: Iterable[ObjectReceipt]) -> None:
+        """Note files of one pack or a few, without holes, in one record for each."""
+        for key, members in groupby(receipts, key=attrgetter("key")):
+            files = []
+            for each in members:
+                self._keep(each)
+                path, crc, xattrs = os.fsdecode(each.path), to_hex(each.crc64nvme), pack_xattrs(each.xattrs)
+                files.append((path, each.signature, each.offset, crc, xattrs, each.settled))
+            self._note({"r": "pack", "key": key, "files": files})
 
     def begun(self, receipt: UploadReceipt) -> None:
         self._keep_upload(receipt)
@@ -244,6 +271,9 @@ class Receipts:
                     self._enter((record["checkpoint"], record["prefix"]))
                 case "object":
                     self._keep(_object(record))
+                case "pack":
+                    for receipt in _pack(record):
+                        self._keep(receipt)
                 case "begun":
                     self._keep_upload(_upload(record))
                 case "part":
@@ -258,19 +288,36 @@ def _object(record: Mapping[str, Any]) -> ObjectReceipt:
     extents = record["extents"]
     return ObjectReceipt(
         path=os.fsencode(record["path"]),
-        signature=_signature(record),
+        signature=_signature(record["sig"]),
         key=record["key"],
         crc64nvme=from_hex(record["crc"]),
         extents=None if extents is None else tuple((start, length) for start, length in extents),
         xattrs=unpack_xattrs(record["xattrs"]),
         settled=record["settled"] is True,
+        offset=int(record.get("offset", 0)),
     )
+
+
+def _pack(record: Mapping[str, Any]) -> list[ObjectReceipt]:
+    return [
+        ObjectReceipt(
+            path=os.fsencode(path),
+            signature=_signature(sig),
+            key=record["key"],
+            offset=int(offset),
+            crc64nvme=from_hex(crc),
+            extents=None,
+            xattrs=unpack_xattrs(xattrs),
+            settled=settled is True,
+        )
+        for path, sig, offset, crc, xattrs, settled in record["files"]
+    ]
 
 
 def _upload(record: Mapping[str, Any]) -> UploadReceipt:
     return UploadReceipt(
         path=os.fsencode(record["path"]),
-        signature=_signature(record),
+        signature=_signature(record["sig"]),
         key=record["key"],
         upload=UploadId(record["upload"]),
         part_size=int(record["part_size"]),
@@ -284,6 +331,6 @@ def _part(record: Mapping[str, Any]) -> Part:
     )
 
 
-def _signature(record: Mapping[str, Any]) -> Signature:
-    size, mtime_ns, ctime_ns, inode = record["sig"]
+def _signature(sig: Sequence[int]) -> Signature:
+    size, mtime_ns, ctime_ns, inode = sig
     return (size, mtime_ns, ctime_ns, inode)

@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 
-from agent.checkpoint.keys import file_key, full
+from agent.checkpoint.keys import file_key, full, pack_key
 from agent.checkpoint.ledger import Job
+from agent.checkpoint.packing import Packed
 from agent.checkpoint.receipts import ObjectReceipt, Receipts, UploadReceipt, signature
 from agent.checkpoint.transfer import Transfer, part_size_for
 from agent.checksum import combine
@@ -53,9 +54,17 @@ class Uploads:
         receipt = self._receipts.object_of(path, job.entry.stat)
         if receipt is None or not receipt.settled:
             return None
-        length = job.entry.stat.size if receipt.extents is None else sum(size for _, size in receipt.extents)
-        ref = ObjectRef(key=receipt.key, offset=0, length=length, crc64nvme=receipt.crc64nvme)
-        return replace(job.entry, xattrs=receipt.xattrs, extents=receipt.extents, ref=ref)
+        return replace(job.entry, xattrs=receipt.xattrs, extents=receipt.extents, ref=receipt.ref)
+
+    def new_pack_key(self) -> str:
+        return pack_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter))
+
+    async def put_pack(self, packed: Packed) -> None:
+        """Store a pack, and note whose bytes are in it; nothing is sent when it has no members."""
+        if packed.body:
+            await self._store.put(full(self._prefix, packed.key), packed.body, crc64nvme=packed.crc64nvme)
+            self._sent(len(packed.body))
+        self._receipts.packed(packed.receipts)
 
     async def put(self, job: Job, path: bytes, whole: Whole, *, settled: bool) -> Entry:
         """Store a file that was read in one go; one without bytes, or with those that are stored, is not sent.
@@ -64,8 +73,7 @@ class Uploads:
         """
         if not whole.body:
             return entry_of(job, whole, ref=None, torn=whole.torn, settled=settled)
-        key = self._key_of_same(path, whole) or await self._put_body(job, whole)
-        ref = ObjectRef(key=key, offset=0, length=len(whole.body), crc64nvme=whole.crc64nvme)
+        ref = self._ref_of_same(path, whole) or await self._put_body(job, whole)
         return self._done(job, path, whole, ref, torn=whole.torn, settled=settled)
 
     async def begin(self, job: Job, path: bytes, source: Source, *, settled: bool) -> Transfer:
@@ -91,8 +99,7 @@ class Uploads:
         """
         done = self._receipts.object_of(path, source.stat)
         if done is not None and done.extents == source.extents and await self._holds(source, done.crc64nvme):
-            ref = ObjectRef(key=done.key, offset=0, length=source.length, crc64nvme=done.crc64nvme)
-            return self._done(job, path, source, ref, torn=False, settled=settled)
+            return self._done(job, path, source, done.ref, torn=False, settled=settled)
         receipt = self._receipts.upload_of(path, source.stat)
         if receipt is None:
             return None
@@ -131,19 +138,19 @@ class Uploads:
             found = combine(found, one, length)
         return found == checksum
 
-    def _key_of_same(self, path: bytes, whole: Whole) -> str | None:
-        """Return the key under which just these bytes of the file are stored."""
+    def _ref_of_same(self, path: bytes, whole: Whole) -> ObjectRef | None:
+        """Return where just these bytes of the file are stored."""
         receipt = self._receipts.object_of(path, whole.stat)
         if receipt is None or whole.torn:
             return None
         is_same = (receipt.crc64nvme, receipt.extents) == (whole.crc64nvme, whole.extents)
-        return receipt.key if is_same else None
+        return receipt.ref if is_same else None
 
-    async def _put_body(self, job: Job, whole: Whole) -> str:
+    async def _put_body(self, job: Job, whole: Whole) -> ObjectRef:
         key = self._new_key(job)
         await self._store.put(full(self._prefix, key), whole.body, crc64nvme=whole.crc64nvme)
         self._sent(len(whole.body))
-        return key
+        return ObjectRef(key=key, offset=0, length=len(whole.body), crc64nvme=whole.crc64nvme)
 
     async def send(self, transfer: Transfer, number: int) -> Part:
         """Read and store one part.
@@ -202,13 +209,14 @@ class Uploads:
         )
 
     def _done(
-        self, job: Job, path: bytes, found: Whole | Source, ref: ObjectRef, *, torn: bool, settled: bool
+        self, job: Job, path: bytes, found: Whole | Source, ref: ObjectRef | None, *, torn: bool, settled: bool
     ) -> Entry:
-        if not torn:
+        if ref is not None and not torn:
             receipt = ObjectReceipt(
                 path=path,
                 signature=signature(found.stat),
                 key=ref.key,
+                offset=ref.offset,
                 crc64nvme=ref.crc64nvme,
                 extents=found.extents,
                 xattrs=found.xattrs,

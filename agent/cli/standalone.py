@@ -57,6 +57,8 @@ async def _save(source: Path, at: Place, settings: Settings, told: Told) -> Mapp
                 report=told.progress,
                 connections=settings.s3.connections,
                 part_size=settings.s3.part_size,
+                pack_below=settings.checkpoint.pack_below,
+                pack_size=settings.checkpoint.pack_size,
             )
             await saver.copy()
             commit = await saver.commit()

@@ -98,6 +98,8 @@ class Session:
             committed=lambda commit: self._say(Committed(saved=commit_document(commit))),
             connections=settings.s3.connections,
             part_size=settings.s3.part_size,
+            pack_below=settings.checkpoint.pack_below,
+            pack_size=settings.checkpoint.pack_size,
             commit_every=command.commit_every,
             jobs=command.jobs,
         )

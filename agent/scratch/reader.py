@@ -55,7 +55,7 @@ class Source:
             raise OSError(ENOENT, "no regular file of this file system")
         self.stat = stat_of(found)
         self.xattrs = xattrs_of(self._fd)
-        self.extents = _extents(self._fd, found)
+        self.extents = extents_of(self._fd, found)
         self._pieces = self.extents if self.extents is not None else ((0, found.st_size),)
         self._starts = list(accumulate((length for _, length in self._pieces), initial=0))
         self.length = self._starts[-1]
@@ -131,7 +131,7 @@ def _read(fd: int, start: int, count: int) -> bytes:
     return b"".join((*runs, bytes(count)))
 
 
-def _extents(fd: int, found: os.stat_result) -> Extents | None:
+def extents_of(fd: int, found: os.stat_result) -> Extents | None:
     """Return where the data of a file with holes is; None for a file without."""
     size = found.st_size
     if found.st_blocks * 512 >= size:

@@ -9,7 +9,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictIn
 
 from agent.jobs.ownership import check_template
 from agent.settings.text import Account, Bucket, FilePath, Listen, Name, OptionalPath, Prefix, Time, TreePath, Writer
-from agent.settings.units import DrainTimeout, HookWindow, Margin, PartSize, PollInterval, parse_duration, parse_size
+from agent.settings.units import (
+    DrainTimeout,
+    HookWindow,
+    Margin,
+    PackBelow,
+    PackSize,
+    PartSize,
+    PollInterval,
+    parse_duration,
+    parse_size,
+)
 
 
 def _check_connections(count: int) -> int:
@@ -50,6 +60,11 @@ class S3Section(Section):
     kms_key_id: str = ""
     connections: Connections = 16
     part_size: PartSize = parse_size("8MiB")
+
+
+class CheckpointSection(Section):
+    pack_below: PackBelow = parse_size("1MiB")
+    pack_size: PackSize = parse_size("8MiB")
 
 
 class EvacuationSection(Section):

@@ -13,6 +13,7 @@ from agent.settings.policy import PolicySection
 from agent.settings.sections import (
     AsgSection,
     CapacityBlockSection,
+    CheckpointSection,
     EvacuationSection,
     HttpSection,
     ImdsSection,
@@ -35,6 +36,7 @@ class Written(BaseSettings):
     imds: ImdsSection = ImdsSection()
     scratch: ScratchSection = ScratchSection()
     s3: S3Section = S3Section()
+    checkpoint: CheckpointSection = CheckpointSection()
     evacuation: EvacuationSection = EvacuationSection()
     capacity_block: CapacityBlockSection = CapacityBlockSection()
     asg: AsgSection = AsgSection()

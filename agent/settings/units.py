@@ -72,6 +72,9 @@ Margin = Annotated[timedelta, BeforeValidator(duration("0s", "10m"))]
 HookWindow = Annotated[timedelta, BeforeValidator(duration("30s", "2h"))]
 """What Auto Scaling takes as the HeartbeatTimeout of a lifecycle hook."""
 DrainTimeout = Annotated[timedelta, BeforeValidator(duration("1s", "2m"))]
+PackBelow = Annotated[ByteSize, BeforeValidator(size("0B", "5MiB"))]
+"""What is larger is a request of its own, which costs no more than its share of a pack."""
+PackSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "64MiB"))]
 PartSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "512MiB"))]
 """S3 takes no part under 5 MiB but the last."""
 

@@ -14,8 +14,11 @@ from tests.fakes.trees import differences, picture, plant
 STREAMS = 2
 PART = 5 << 20
 """The smallest that S3 allows."""
-FEW_STREAMS = f'connections = {STREAMS}\npart_size = "5MiB"\n[imds]\npoll_interval = "200ms"\n'
-"""Settings of S3, which is where `Instance` puts them: little is in flight, and a notice is seen at once."""
+FEW_STREAMS = (
+    f'connections = {STREAMS}\npart_size = "5MiB"\n[checkpoint]\npack_below = "0B"\n[imds]\npoll_interval = "200ms"\n'
+)
+"""Settings of S3, which is where `Instance` puts them: little is in flight, each file is a request, and a notice is
+seen at once."""
 
 NOWHERE = "http://10.99.0.1:9"
 """An S3 at an address of the head where nobody listens."""

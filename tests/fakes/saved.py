@@ -47,6 +47,7 @@ def a_saver(store, root, executor, **options):
         "report": lambda _: None,
         "connections": 4,
         "part_size": PART,
+        "pack_below": 0,
     }
     return Saver(**(fields | options))
 

@@ -1,10 +1,12 @@
 """The commands that work on a bucket, run as people run them, against a real S3 server."""
 
 import asyncio
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -179,12 +181,16 @@ def test_an_id_that_is_none_exits_2(command, address, tmp_path):
 
 
 async def _damage(server, address, name):
-    """Store other bytes of the same length where a file's are."""
+    """Store other bytes of the same length where a file's are, in its pack."""
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     async with server.client() as s3:
         found = (await s3.list_objects_v2(Bucket=bucket, Prefix=full(prefix, "data/")))["Contents"]
-        (hit,) = [one for one in found if one["Key"].endswith(f"/{name}")]
-        await s3.put_object(Bucket=bucket, Key=hit["Key"], Body=b"x" * hit["Size"])
+        (key,) = [one["Key"] for one in found if one["Key"].endswith(".tar")]
+        body = await (await s3.get_object(Bucket=bucket, Key=key))["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(body)) as pack:
+            (hit,) = [member for member in pack if member.name.endswith(f"/{name}")]
+        end = hit.offset_data + hit.size
+        await s3.put_object(Bucket=bucket, Key=key, Body=body[: hit.offset_data] + b"x" * hit.size + body[end:])
 
 
 def test_stored_bytes_that_changed_exit_6_and_all_else_is_restored(command, s3_server, source, tmp_path):

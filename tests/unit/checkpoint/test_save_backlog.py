@@ -2,72 +2,140 @@ import asyncio
 
 import pytest
 
-from agent.checkpoint.backlog import BATCH_BYTES, BATCH_FILES, Backlog
+from agent.checkpoint import backlog as backlogs
+from agent.checkpoint.backlog import PACK_FILES, PACK_SECONDS, Backlog
 from agent.checkpoint.ledger import Job
+from agent.checkpoint.pack import BLOCK
 from tests.fakes.checkpoints import a_directory, a_file
 
+KIB = 1 << 10
+SMALL, SINGLE, LARGE = 1, 100 * KIB, 1000 * KIB
+PACK, ALONE, PART = range(3)
+"""Workers that look for these first."""
 
-def a_job(name, size=1):
+
+def a_job(name, size=SMALL):
     return Job(home=a_directory(b"d"), entry=a_file(b"%d" % name, size=size))
 
 
-def filled(workers, count, size=1):
-    backlog = Backlog(workers)
+def a_backlog(**options):
+    return Backlog(**({"pack_below": 64 * KIB, "pack_size": 100 * KIB, "packs": 2, "largest": 512 * KIB} | options))
+
+
+def filled(count, size=SMALL, **options):
+    backlog = a_backlog(**options)
     for number in range(count):
-        backlog.put_now(a_job(number, size), is_large=False)
+        backlog.put_now(a_job(number, size))
     return backlog
 
 
-async def test_small_files_come_in_batches_that_leave_each_worker_as_much():
-    backlog = filled(4, 40)
-    assert len(await backlog.take(large_first=False)) == 40 // 4
-    assert len(await filled(4, 5000).take(large_first=False)) == BATCH_FILES
-    assert len(await filled(4, 2).take(large_first=False)) == 1
+async def test_a_pack_is_bounded_in_bytes_as_they_are_in_tar():
+    assert len(await filled(1000).take()) == 100 * KIB // (2 * BLOCK)
+    assert len(await filled(10, size=30 * KIB).take()) == 3
 
 
-async def test_a_batch_is_bounded_in_bytes():
-    assert len(await filled(1, 60, size=BATCH_BYTES // 3).take(large_first=False)) == 3
-    assert len(await filled(1, 60, size=5 * BATCH_BYTES).take(large_first=False)) == 1
+async def test_a_pack_is_bounded_in_files():
+    assert len(await filled(PACK_FILES + 1, size=0, pack_size=1 << 30).take()) == PACK_FILES
 
 
-async def test_each_worker_takes_from_the_other_queue_when_its_own_is_empty():
-    backlog = Backlog(2)
-    small, large = a_job(1), a_job(2)
-    for first in (True, False):
-        backlog.put_now(small, is_large=False)
-        backlog.put_now(large, is_large=True)
-        assert await backlog.take(large_first=first) == [large if first else small]
-        assert await backlog.take(large_first=first) == [small if first else large]
+async def test_a_file_that_is_larger_than_a_pack_is_one():
+    assert len(await filled(3, size=60 * KIB, pack_size=32 * KIB).take()) == 1
 
 
-async def test_the_walk_waits_while_a_queue_is_full():
-    backlog = Backlog(1, limit=2)
-    for number in range(2):
-        await backlog.put(a_job(number), is_large=False)
-    await backlog.put(a_job(9), is_large=True)
-    waiting = asyncio.create_task(backlog.put(a_job(3), is_large=False))
+async def test_p3_few_files_wait_for_more_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(backlogs, "PACK_SECONDS", 0.0)
+    assert len(await filled(3).take()) == 3
+    monkeypatch.setattr(backlogs, "PACK_SECONDS", 0.01)
+    assert len(await asyncio.wait_for(filled(3).take(), 5)) == 3
+    assert PACK_SECONDS < 4  # a commit comes every four seconds
+
+
+async def test_few_files_do_not_wait_once_the_walk_is_over():
+    backlog = filled(3)
+    taking = asyncio.create_task(backlog.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    backlog.close()
+    assert len(await taking) == 3
+
+
+async def test_no_more_packs_than_memory_allows_are_under_way():
+    backlog = filled(1000, packs=1)
+    jobs = await backlog.take()
+    waiting = asyncio.create_task(backlog.take())
     await asyncio.sleep(0)
     assert not waiting.done()
-    await backlog.take(large_first=False)
+    backlog.put_now(a_job(1, LARGE))  # there is something else to do meanwhile
+    assert await waiting
+    backlog.finish_pack(len(jobs))
+    assert len(await backlog.take()) == len(jobs)
+
+
+async def test_each_worker_takes_from_the_other_queues_when_its_own_is_empty():
+    single, large = a_job(2, SINGLE), a_job(3, LARGE)
+    firsts = []
+    for first in (PACK, ALONE, PART):
+        backlog = filled(100)
+        backlog.put_now(single)
+        backlog.put_now(large)
+        units = [await backlog.take(first) for _ in range(3)]
+        firsts.append(units[0])
+        assert {type(unit) for unit in units} == {list, Job}
+        assert {id(single), id(large)} <= set(map(id, units))
+    assert isinstance(firsts[PACK], list)
+    assert firsts[ALONE] is single
+    assert firsts[PART] is large
+
+
+async def test_a_file_that_is_for_no_pack_is_a_request_of_its_own():
+    backlog = a_backlog()
+    job = a_job(1)
+    job.alone = True
+    backlog.put_now(job)
+    assert await backlog.take() is job
+
+
+@pytest.mark.parametrize("size", [SMALL, SINGLE, LARGE])
+async def test_the_walk_waits_while_a_queue_is_full(size):
+    backlog = a_backlog(limit=2)
+    for number in range(2):
+        await backlog.put(a_job(number, size))
+    for other in {SMALL, SINGLE, LARGE} - {size}:
+        await backlog.put(a_job(9, other))
+    waiting = asyncio.create_task(backlog.put(a_job(3, size)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await backlog.take([SMALL, SINGLE, LARGE].index(size))
     await asyncio.wait_for(waiting, 1)
 
 
 async def test_it_ends_when_closed_and_every_job_is_over():
-    backlog = filled(2, 1)
+    backlog = filled(2)
     backlog.close()
-    (job,) = await backlog.take(large_first=False)
-    other = asyncio.create_task(backlog.take(large_first=True))
+    first, second = await backlog.take()
+    other = asyncio.create_task(backlog.take(PART))
     await asyncio.sleep(0)
     assert not other.done()
-    backlog.put_now(job, is_large=True)  # begun anew
+    first.alone = True
+    backlog.put_now(first)
+    backlog.finish_pack(len([first, second]))
+    assert await other is first
     backlog.finish()
-    assert await other == [job]
-    backlog.finish()
-    assert await backlog.take(large_first=False) is None
+    assert await backlog.take() is None
 
 
-@pytest.mark.parametrize("large_first", [True, False])
-async def test_an_empty_closed_one_ends_at_once(large_first):
-    backlog = Backlog(1)
+@pytest.mark.parametrize("worker", [PACK, ALONE, PART])
+async def test_an_empty_closed_one_ends_at_once(worker):
+    backlog = a_backlog()
     backlog.close()
-    assert await backlog.take(large_first=large_first) is None
+    assert await backlog.take(worker) is None
+
+
+async def test_what_is_let_go_of_is_gone():
+    backlog = filled(3)
+    backlog.put_now(a_job(1, LARGE))
+    backlog.clear()
+    waiting = asyncio.create_task(backlog.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()

@@ -32,10 +32,11 @@ def root(tmp_path):
     return path
 
 
-@pytest.fixture
-def one_by_one(monkeypatch):
-    """Files are read one by one: there is a moment between two of them."""
-    monkeypatch.setattr(backlog, "BATCH_FILES", 1)  # a constant
+@pytest.fixture(params=[0, PART], ids=["alone", "in packs"])
+def one_by_one(request, monkeypatch):
+    """Files are read one by one: there is a moment between two of them. The size below which they are packed."""
+    monkeypatch.setattr(backlog, "PACK_FILES", 1)  # a constant
+    return request.param
 
 
 class Meddling(FlakyStore):
@@ -111,7 +112,7 @@ async def test_a_file_that_grows_large_before_it_is_read_is_whole(root, store, e
     def grow():
         (root / "29").write_bytes(os.urandom(5 * PART))
 
-    _, commit, _ = await saved(store, Meddling(store, grow, {1}), root, executor, connections=1)
+    _, commit, _ = await saved(store, Meddling(store, grow, {1}), root, executor, connections=1, pack_below=one_by_one)
     assert commit.head.complete
     assert await tree_of(store, commit.head) == tree_on_disk(root)
 
@@ -126,7 +127,9 @@ async def test_files_that_vanish_are_no_loss(root, store, executor, one_by_one):
         for number in range(15, 30):
             (root / "d" / f"{number:02}").unlink()
 
-    saver, commit, found = await saved(store, Meddling(store, remove, {1}), root, executor, connections=1)
+    saver, commit, found = await saved(
+        store, Meddling(store, remove, {1}), root, executor, connections=1, pack_below=one_by_one
+    )
     assert commit.head.complete
     assert not saver.trouble
     names = {entry.name for directory in found for entry in directory.entries}
@@ -140,7 +143,7 @@ async def test_a_hard_link_whose_first_name_vanished_is_stored_under_the_next(ro
     os.link(root / "a", root / "b")
     os.link(root / "a", root / "c")
     flaky = Meddling(store, (root / "a").unlink, {1})
-    _, commit, _ = await saved(store, flaky, root, executor, connections=1)
+    _, commit, _ = await saved(store, flaky, root, executor, connections=1, pack_below=one_by_one)
     tree = await tree_of(store, commit.head)
     assert tree[os.fsencode(root / "b")][-2] == tree[os.fsencode(root / "c")][-2] == b"data"
     assert os.fsencode(root / "a") not in tree
@@ -155,7 +158,9 @@ async def test_a_hard_link_whose_first_name_became_another_file_is_not_mixed_up(
         (root / "a").unlink()
         (root / "a").write_bytes(b"another")
 
-    _, commit, found = await saved(store, Meddling(store, replace, {1}), root, executor, connections=1)
+    _, commit, found = await saved(
+        store, Meddling(store, replace, {1}), root, executor, connections=1, pack_below=one_by_one
+    )
     tree = await tree_of(store, commit.head)
     assert tree[os.fsencode(root / "a")][-2] == b"another"
     assert tree[os.fsencode(root / "b")][-2] == b"data"
@@ -209,8 +214,9 @@ def many_switches():
 
 
 @pytest.mark.parametrize("swapping", [swapping_file, swapping_parent, swapping_fifo])
-@pytest.mark.usefixtures("one_by_one")
-async def test_p8_a_name_swapped_between_the_walk_and_the_read_is_not_followed(root, tmp_path, executor, swapping):
+async def test_p8_a_name_swapped_between_the_walk_and_the_read_is_not_followed(
+    root, tmp_path, executor, swapping, one_by_one
+):
     store = MemoryStore(smallest_part=1)
     secret = tmp_path / "secret"
     secret.mkdir()
@@ -220,7 +226,7 @@ async def test_p8_a_name_swapped_between_the_walk_and_the_read_is_not_followed(r
     (root / "user" / "file").write_bytes(b"harmless")
     turns = swapping(root, secret)
     flaky = Meddling(store, lambda: next(turns), {1})
-    await saved(store, flaky, root, executor, connections=1)
+    await saved(store, flaky, root, executor, connections=1, pack_below=one_by_one)
     async for found in store.list(""):
         assert b"SECRET" not in await store.get(found.key)
 
@@ -248,9 +254,9 @@ async def test_p8_what_only_root_may_read_never_reaches_the_store(root, tmp_path
     swapper = threading.Thread(target=swap)
     swapper.start()
     try:
-        for _ in range(150):
+        for turn in range(150):
             store = MemoryStore(smallest_part=1)
-            saver = a_saver(store, root, executor)
+            saver = a_saver(store, root, executor, pack_below=PART * (turn % 2))
             await asyncio.wait_for(saver.copy(), 20)
             await saver.commit()
             async for found in store.list(""):

@@ -1,0 +1,227 @@
+"""What workers do with the files of a backlog: small ones into packs, others alone, the largest part by part.
+
+Whatever becomes of a file is told to the ledger, and to the other names of the same inode.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from agent.checkpoint.backlog import Backlog, Slice
+from agent.checkpoint.ledger import Job, Ledger
+from agent.checkpoint.links import Links
+from agent.checkpoint.packing import ATTEMPTS, Packing
+from agent.checkpoint.transfer import Transfer
+from agent.checkpoint.uploads import Uploads
+from agent.clock import Clock
+from agent.model.checkpoint import Entry, Stat
+from agent.scratch.reader import Source, SourceChanged, Whole, read_whole
+from agent.scratch.settled import is_settled
+from agent.scratch.tree import Tree
+from agent.scratch.walk import is_gone
+from agent.store.base import Part, StoreDenied, UploadMissing
+
+T = TypeVar("T")
+
+
+class Sending:
+    """`trees` by the number of their root; they may come later. `told` is called after each step."""
+
+    def __init__(
+        self,
+        *,
+        trees: Mapping[int, Tree],
+        backlog: Backlog,
+        uploads: Uploads,
+        packing: Packing,
+        ledger: Ledger,
+        links: Links,
+        clock: Clock,
+        executor: Executor,
+        largest: int,
+        quiesced: bool,
+        told: Callable[[], None],
+    ) -> None:
+        self._trees = trees
+        self._backlog = backlog
+        self._uploads = uploads
+        self._packing = packing
+        self._ledger = ledger
+        self._links = links
+        self._clock = clock
+        self._executor = executor
+        self._largest = largest
+        self._quiesced = quiesced
+        self._told = told
+
+    async def work(self, worker: int) -> None:
+        """Take what waits until all is done; several workers, by number, do this side by side."""
+        while (unit := await self._backlog.take(worker)) is not None:
+            match unit:
+                case list():
+                    await self._pack(unit)
+                case Job():
+                    await self._store(unit)
+                case Slice():
+                    await self._send(unit)
+            self._told()
+
+    def settle(self, job: Job, entry: Entry) -> None:
+        """Note that a file is stored as `entry`, and so are the names that waited for it."""
+        self._ledger.settle(job, entry)
+        if not job.entry.link:
+            return
+        if not entry.link:  # the name leads to another inode by now
+            self._try_another_name(job)
+            return
+        for waiting in self._links.settle(job, entry):
+            self._ledger.settle(waiting, replace(entry, name=waiting.entry.name), shared=True)
+
+    async def _pack(self, jobs: list[Job]) -> None:
+        """Read small files into a pack and store it; those that are not small any more go their own way."""
+        packed = await self._run(partial(self._packing.pack, jobs, self._uploads.new_pack_key()))
+        await self._uploads.put_pack(packed)
+        for job, entry in packed.stored:
+            self.settle(job, entry)
+        for job, error in packed.lost:
+            self._lose(job, error)
+        for job in packed.unfit:
+            job.alone = True
+            self._backlog.put_now(job)
+        self._backlog.finish_pack(len(jobs))
+        await self._uploads.write_receipts()
+
+    async def _store(self, job: Job) -> None:
+        """Read and store a file of one request; begin with one that is larger."""
+        at = self._clock.now()
+        read = partial(
+            read_whole,
+            self._trees[job.home.root],
+            job.home.path,
+            job.entry.name,
+            largest=self._largest,
+            attempts=ATTEMPTS,
+        )
+        try:
+            found = await self._run(read)
+        except OSError as error:
+            self._lose(job, error)
+            self._backlog.finish()
+            return
+        settled = self._is_settled(job, found.stat, at)
+        if isinstance(found, Source):
+            await self._begin_or_lose(job, found, settled=settled)
+            return
+        await self._put(job, found, settled=settled)
+
+    async def _put(self, job: Job, whole: Whole, *, settled: bool) -> None:
+        self.settle(job, await self._uploads.put(job, self._ledger.path_of(job), whole, settled=settled))
+        self._backlog.finish()
+        await self._uploads.write_receipts()
+
+    async def _begin_or_lose(self, job: Job, source: Source, *, settled: bool) -> None:
+        try:
+            await self._begin(job, source, settled=settled)
+        except OSError as error:
+            source.close()
+            self._lose(job, error)
+            self._backlog.finish()
+
+    async def _begin(self, job: Job, source: Source, *, settled: bool) -> None:
+        """Go on with what an earlier life of the copier began or did with a large file, or begin."""
+        path = self._ledger.path_of(job)
+        found = None if job.attempt else await self._uploads.resume(job, path, source, settled=settled)
+        if isinstance(found, Entry):
+            source.close()
+            self.settle(job, found)
+            self._backlog.finish()
+            return
+        transfer = found or await self._uploads.begin(job, path, source, settled=settled)
+        self._backlog.begin(transfer)
+        if transfer.is_sent:
+            await self._complete(transfer)
+
+    def _is_settled(self, job: Job, stat: Stat, at: datetime) -> bool:
+        """Return whether an equal stat in a later pass will mean that the file is the same."""
+        return self._quiesced or (self._trees[job.home.root].shows_writes and is_settled(stat, at))
+
+    async def _send(self, unit: Slice) -> None:
+        """Read and store one part of a large file; with the last one the file is stored."""
+        transfer = unit.transfer
+        part = None
+        try:
+            part = await self._send_or_tear(unit)
+        except (SourceChanged, UploadMissing) as error:
+            self._begin_anew(transfer, error)
+        except OSError as error:
+            transfer.stale = True
+            transfer.failure = error
+        transfer.release(part)
+        if transfer.is_sent:
+            await self._complete(transfer)
+        elif transfer.stale and transfer.is_idle:
+            await self._give_up(transfer)
+
+    async def _send_or_tear(self, unit: Slice) -> Part:
+        """Send a part; a file that changed at each attempt is sent as it is, and marked."""
+        transfer = unit.transfer
+        try:
+            return await self._uploads.send(transfer, unit.number)
+        except SourceChanged:
+            if transfer.job.attempt + 1 < ATTEMPTS:
+                raise
+        transfer.torn = True
+        return await self._uploads.send(transfer, unit.number)
+
+    def _begin_anew(self, transfer: Transfer, error: SourceChanged | UploadMissing) -> None:
+        if transfer.job.attempt + 1 >= ATTEMPTS:
+            raise error
+        transfer.stale = True
+
+    async def _complete(self, transfer: Transfer) -> None:
+        try:
+            entry = await self._uploads.complete(transfer, self._ledger.path_of(transfer.job))
+        except UploadMissing as error:
+            self._begin_anew(transfer, error)
+            await self._give_up(transfer)
+            return
+        self._backlog.end(transfer)
+        transfer.source.close()
+        await self._uploads.write_receipts()
+        self.settle(transfer.job, entry)
+        self._backlog.finish()
+
+    async def _give_up(self, transfer: Transfer) -> None:
+        """Drop an upload; its file is begun anew, unless it can't be read."""
+        self._backlog.end(transfer)
+        transfer.source.close()
+        try:
+            await self._uploads.abort(transfer)
+        except StoreDenied as error:
+            self._ledger.add_trouble(str(error))
+        job = transfer.job
+        if transfer.failure is not None:
+            self._lose(job, transfer.failure)
+        else:
+            job.attempt += 1
+            self._backlog.put_now(job)
+        self._backlog.finish()
+
+    def _lose(self, job: Job, error: OSError) -> None:
+        if is_gone(error):
+            self._ledger.drop(job)
+        else:
+            self._ledger.lose(job, error.strerror or repr(error))
+        if job.entry.link:
+            self._try_another_name(job)
+
+    def _try_another_name(self, job: Job) -> None:
+        if (other := self._links.lose(job)) is not None:
+            self._backlog.put_now(other)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
