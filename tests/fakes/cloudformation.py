@@ -27,13 +27,21 @@ def load(path: Path):
     return yaml.load(path.read_text(), Loader=_Loader)
 
 
+_FUNCTIONS = {"Ref", "Fn::GetAtt", "Fn::Sub", "Fn::If", "Fn::FindInMap", "Fn::Base64"}
+
+
 class Stack:
     """The template with values for its parameters: `resolved` is what CloudFormation would make of a part."""
 
     def __init__(self, template, **parameters):
         self.template = template
         defaults = {name: spec.get("Default") for name, spec in template["Parameters"].items()}
-        pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "111122223333"}
+        pseudo = {
+            "AWS::URLSuffix": "amazonaws.com",
+            "AWS::Partition": "aws",
+            "AWS::Region": "eu-west-1",
+            "AWS::AccountId": "111122223333",
+        }
         self._values = {**defaults, **pseudo, "AWS::StackName": "stack", **parameters}
 
     def properties(self, resource):
@@ -41,10 +49,10 @@ class Stack:
 
     def resolved(self, part):
         if isinstance(part, list):
-            return [self.resolved(one) for one in part]
+            return [one for one in map(self.resolved, part) if one is not None]
         if not isinstance(part, dict):
             return part
-        if len(part) == 1 and (name := next(iter(part))) in {"Ref", "Fn::GetAtt", "Fn::Sub", "Fn::If"}:
+        if len(part) == 1 and (name := next(iter(part))) in _FUNCTIONS:
             return self._intrinsic(name, part[name])
         values = {name: self.resolved(value) for name, value in part.items()}
         return {name: value for name, value in values.items() if value is not None}
@@ -56,12 +64,26 @@ class Stack:
             case "Fn::GetAtt":
                 return f"<{'.'.join(value)}>"
             case "Fn::Sub":
-                return re.sub(r"\$\{([^}]+)\}", lambda found: str(self._values[found[1]]), value)
+                return re.sub(r"\$\{(!?)([^}]+)\}", self._substituted, value)
+            case "Fn::Base64":
+                return self.resolved(value)  # as the instance sees it
+            case "Fn::FindInMap":
+                table, row, column = map(self.resolved, value)
+                return self.template["Mappings"][table][row][column]
         condition, yes, no = value
         return self.resolved(yes if self._holds(condition) else no)
 
+    def _substituted(self, found):
+        literal, name = found.groups()
+        return f"${{{name}}}" if literal else str(self._values.get(name, f"<{name}>"))
+
     def _holds(self, condition):
-        left, right = self.template["Conditions"][condition]["Fn::Equals"]
+        return self._is_true(self.template["Conditions"][condition])
+
+    def _is_true(self, test):
+        if "Fn::Not" in test:
+            return not self._is_true(test["Fn::Not"][0])
+        left, right = test["Fn::Equals"]
         return self.resolved(left) == self.resolved(right)
 
 
