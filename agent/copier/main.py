@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -24,16 +25,20 @@ from agent.store.base import ObjectStore
 from agent.store.counted import Counted
 from agent.store.retrying import Retrying
 
+logger = logging.getLogger(__name__)
+
 PR_SET_PDEATHSIG: Final = 1
 OPEN_AGAIN: Final = 1.0
 """Seconds before credentials are looked for again."""
 
 
-def main(*, config: Path | None, descriptor: int, parent: int, niceness: int) -> int:
+def main(*, config: Path | None, descriptor: int, parent: int, niceness: int, group: Path | None) -> int:
     """Serve control over the socket `descriptor` until it closes. `parent` is the process that must be alive."""
     die_with(parent)
     os.nice(niceness)
     setup()
+    if group is not None:
+        enter(group)
     settings = load(config, os.environ)
     asyncio.run(serve(settings, socket.socket(fileno=descriptor)))
     return 0
@@ -44,6 +49,14 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
+
+
+def enter(group: Path) -> None:
+    """Move this process into a cgroup. What it does matters more than what it weighs: a refusal is only told."""
+    try:
+        (group / "cgroup.procs").write_text("0")
+    except OSError as error:
+        logger.warning("not in %s: %s", group, error.strerror)
 
 
 async def serve(settings: Settings, connection: socket.socket) -> None:

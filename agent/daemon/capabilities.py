@@ -21,6 +21,7 @@ class Name(StrEnum):
     JOURNAL = "journal"
     HTTP = "http"
     SOCKET = "socket"
+    CGROUP = "cgroup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

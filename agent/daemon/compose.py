@@ -16,6 +16,7 @@ from agent.copier.protocol import Committed, Message
 from agent.daemon import blocks
 from agent.daemon.autoscaling import AutoScaling
 from agent.daemon.capabilities import Capabilities, Name
+from agent.daemon.cgroup import Group
 from agent.daemon.checkpoints import Busy, Checkpoints
 from agent.daemon.control import Control
 from agent.daemon.copier import CopierProcess
@@ -60,9 +61,8 @@ from agent.processes import Processes
 from agent.settings import Settings
 from agent.slurm.host import Host
 
-RESCUE: Final = 0
-BACKGROUND: Final = 10
-"""Niceness of a copier: a rescue has the right of way, a checkpoint that somebody asked for has not."""
+NICENESS: Final = {Group.RESCUE: 0, Group.BACKGROUND: 10}
+"""Of a copier: a rescue has the right of way, a checkpoint that somebody asked for has not."""
 
 
 SILENCE: Final = 60.0
@@ -85,6 +85,7 @@ class Daemon:
         capabilities: Capabilities,
         saving: Saving,
         systemd: Systemd,
+        groups: Mapping[Group, Path],
         processes: Processes,
         executor: Executor,
         clock: Clock,
@@ -96,6 +97,7 @@ class Daemon:
         self.feed = Feed()
         self.capabilities = capabilities
         self.saving = saving
+        self._groups = groups
         self._clock = clock
         self._chance = chance
         self._imds = imds
@@ -145,7 +147,7 @@ class Daemon:
         self.watchers = [self._watch(source, state) for source in self._sources(state)]
         self.runner = self._make_runner(state)
         self.checkpoints = Checkpoints(
-            copier=CopierProcess(config=settings.file, niceness=BACKGROUND),
+            copier=self._copier(Group.BACKGROUND),
             whoami=self.whoami,
             refusal=self._no_checkpoint_now,
             fresh=self._fresh_id,
@@ -214,11 +216,14 @@ class Daemon:
             known=state.notices,
         )
 
+    def _copier(self, group: Group) -> CopierProcess:
+        return CopierProcess(config=self.settings.file, niceness=NICENESS[group], group=self._groups.get(group))
+
     def _make_runner(self, state: Evacuation) -> Runner:
         works = Works(
             whoami=self.whoami,
-            copier=CopierProcess(config=self.settings.file, niceness=RESCUE),
-            ahead=CopierProcess(config=self.settings.file, niceness=BACKGROUND),
+            copier=self._copier(Group.RESCUE),
+            ahead=self._copier(Group.BACKGROUND),
             fresh=self._fresh_id,
             moved=self._moved,
             heard=self.all_heard,

@@ -60,11 +60,12 @@ class Copier(Protocol):
 
 
 class CopierProcess:
-    """A child process that speaks `agent.copier.protocol` over a socketpair."""
+    """A child process that speaks `agent.copier.protocol` over a socketpair; it goes into the cgroup `group`."""
 
-    def __init__(self, *, config: Path | None, niceness: int) -> None:
+    def __init__(self, *, config: Path | None, niceness: int, group: Path | None = None) -> None:
         self._config = config
         self._niceness = niceness
+        self._group = group
         self._child: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -128,9 +129,11 @@ class CopierProcess:
 
     async def _spawn(self, descriptor: int) -> asyncio.subprocess.Process:
         config = [] if self._config is None else ["--config", str(self._config)]
+        group = [] if self._group is None else ["--cgroup", str(self._group)]
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agent", "copier", *config),
             *("--descriptor", str(descriptor), "--parent", str(os.getpid()), "--nice", str(self._niceness)),
+            *group,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=[descriptor],
             start_new_session=True,

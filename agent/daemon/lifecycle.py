@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 from agent.chance import SystemChance
 from agent.clock import SystemClock
 from agent.daemon.capabilities import Capabilities, Capability, Name
+from agent.daemon.cgroup import Group, NotDivided, divide, own_group
 from agent.daemon.compose import Daemon
 from agent.daemon.memory import Memory
 from agent.daemon.policies import policy_of
@@ -77,6 +78,7 @@ async def live(settings: Settings, environ: Mapping[str, str]) -> None:
             capabilities=capabilities,
             saving=Saving(settings, capabilities=capabilities, directory=directory, executor=executor),
             systemd=systemd,
+            groups=_groups(capabilities),
             processes=SystemProcesses(),
             executor=executor,
             clock=clock,
@@ -206,6 +208,17 @@ def _state_directory(path: Path, capabilities: Capabilities) -> Path | None:
         return None
     capabilities.on(Name.JOURNAL, str(path))
     return path
+
+
+def _groups(capabilities: Capabilities) -> Mapping[Group, Path]:
+    own = own_group(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mounts").read_text())
+    try:
+        groups = divide(own, os.getpid())
+    except NotDivided as error:
+        capabilities.off(Name.CGROUP, f"{error.subject}: {error.detail}", error.hint)
+        return {}
+    capabilities.on(Name.CGROUP, str(own))
+    return groups
 
 
 def _memory(directory: Path | None) -> Path:

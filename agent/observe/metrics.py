@@ -22,7 +22,18 @@ Registry = CollectorRegistry
 NAN: Final = float("nan")
 OTHER: Final = "other"
 
-CAPABILITIES: Final = ("imds", "slurm", "scratch", "bucket", "writer", "capacity_block", "journal", "http", "socket")
+CAPABILITIES: Final = (
+    "imds",
+    "slurm",
+    "scratch",
+    "bucket",
+    "writer",
+    "capacity_block",
+    "journal",
+    "http",
+    "socket",
+    "cgroup",
+)
 SOURCES: Final = (
     "spot",
     "spot-termination-time",
