@@ -9,18 +9,16 @@ A child because botocore costs memory that the control process does not have to 
 import argparse
 import asyncio
 import json
-import os
 import sys
 
 import aioboto3
 from aiobotocore.config import AioConfig
 
 from agent.aws.errors import store_errors
+from agent.aws.region import find_region
 from agent.errors import AgentError
 
 _SECONDS = 5.0
-# Where STS answers for every account when nobody said in which region we are.
-_DEFAULT_REGION = "us-east-1"
 
 
 async def caller_userid(timeout: float = _SECONDS) -> str:  # noqa: ASYNC109 - the bound of the whole question
@@ -29,11 +27,12 @@ async def caller_userid(timeout: float = _SECONDS) -> str:  # noqa: ASYNC109 - t
     Raises StoreUnavailable after `timeout` seconds, without credentials or without an answer; StoreDenied.
     """
     session = aioboto3.Session()
-    region = os.environ.get("AWS_REGION") or session.region_name or _DEFAULT_REGION
     config = AioConfig(connect_timeout=2, read_timeout=timeout, retries={"total_max_attempts": 2, "mode": "standard"})
     with store_errors("ask", "STS for the caller's identity"):
-        async with asyncio.timeout(timeout), session.client("sts", region_name=region, config=config) as sts:
-            said = await sts.get_caller_identity()
+        async with asyncio.timeout(timeout):
+            region = await find_region(session)
+            async with session.client("sts", region_name=region, config=config) as sts:
+                said = await sts.get_caller_identity()
     return str(said["UserId"])
 
 

@@ -12,11 +12,11 @@ import aioboto3
 from aiobotocore.config import AioConfig
 
 from agent.aws.errors import store_errors
+from agent.aws.region import find_region
 from agent.aws.s3 import PATIENCE, S3Store
 from agent.store.base import StoreUnavailable
 
 _CONNECT = 3.0
-_DEFAULT_REGION = "us-east-1"
 _NO_CREDENTIALS = "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; is IMDS reachable?"
 
 
@@ -34,9 +34,9 @@ async def open_store(
 ) -> AsyncIterator[S3Store]:
     """Yield the store in `bucket`; its connections are closed at the end.
 
-    An empty `region` is AWS_REGION's. `connections` is how many requests can be under way at once; `patience`
-    is how many seconds a request may stand still. Raises StoreUnavailable when no credentials are found, which may be
-    temporary: a client keeps what it was made with, so the store has to be opened anew.
+    An empty `region` is AWS_REGION's, else the instance's. `connections` is how many requests can be under way at once;
+    `patience` is how many seconds a request may stand still. Raises StoreUnavailable when no credentials are found,
+    which may be temporary: a client keeps what it was made with, so the store has to be opened anew.
     """
     session = aioboto3.Session()
     await _require_credentials(session, bucket)
@@ -46,7 +46,7 @@ async def open_store(
             client = await open_clients.enter_async_context(
                 session.client(
                     "s3",
-                    region_name=region or os.environ.get("AWS_REGION") or session.region_name or _DEFAULT_REGION,
+                    region_name=await find_region(session, region),
                     endpoint_url=endpoint_url or None,
                     verify=ca_bundle or None,
                     config=config,

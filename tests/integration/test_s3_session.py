@@ -6,11 +6,13 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+import aioboto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent.aws.region import DEFAULT, find_region
 from agent.aws.session import open_store
 from agent.chance import SeededChance
 from agent.checksum import crc64nvme
@@ -75,6 +77,21 @@ async def test_credentials_come_from_the_instance_profile(s3_server, imds):
     async with open_store(bucket=bucket, endpoint_url=s3_server.endpoint) as store:
         await put(store)
         assert await store.get("k") == BODY
+
+
+async def test_without_a_region_in_the_environment_it_is_the_instances(imds):
+    assert await find_region(aioboto3.Session()) == "us-west-2"
+    assert await find_region(aioboto3.Session(), "eu-west-1") == "eu-west-1"
+
+
+async def test_the_region_of_the_environment_goes_before_the_instances(imds, bare):
+    bare.setenv("AWS_REGION", "eu-central-1")
+    assert await find_region(aioboto3.Session()) == "eu-central-1"
+
+
+async def test_an_imds_that_does_not_tell_the_region_leaves_the_default(bare):
+    bare.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")
+    assert await find_region(aioboto3.Session()) == DEFAULT
 
 
 async def test_the_session_token_of_an_instance_profile_is_sent(s3_server, imds):
