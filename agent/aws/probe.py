@@ -88,8 +88,9 @@ async def probe(options: argparse.Namespace) -> Json:
         connections=2,
     ) as store:
         document: Json = {"region": "", "steps": await try_all(store, options.key, options.list)}
-        with contextlib.suppress(AgentError):
-            document["region"] = await store.region()
+        if not any(step and step["sort"] == "unavailable" for step in document["steps"].values()):
+            with contextlib.suppress(AgentError):
+                document["region"] = await store.region()
     refused = document["steps"].get("list")
     if options.owner and refused and refused["sort"] == "denied":
         document["wrong_owner"] = await _is_listed_without_owner(options)
