@@ -2,7 +2,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock clean
+.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock bundle clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -14,7 +14,7 @@ demo: setup      ## show the whole story on this machine, in under a minute
 	@$(BIN)/hpc-agent demo
 
 test: setup      ## run the tests, on real Slurm nodes and a real S3 where they can run
-	@$(BIN)/pytest -m 'not slow'
+	@$(BIN)/pytest -m 'not slow' --numprocesses 2
 
 slow: setup      ## run the tests that `make test` leaves out because they take long
 	@$(BIN)/pytest -m slow
@@ -47,6 +47,10 @@ busy: setup      ## measure IMDS polls and notices while a copy runs flat out, w
 
 lock: setup      ## pin today's versions of everything in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check >constraints.txt
+
+bundle: setup    ## make dist/hpc-agent-VERSION-ARCH.tar.gz, which installs without network, for both architectures
+	@$(BIN)/python packaging/bundle.py --arch x86_64
+	@$(BIN)/python packaging/bundle.py --arch aarch64
 
 clean:           ## remove the virtual environment and caches
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

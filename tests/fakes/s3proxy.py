@@ -366,14 +366,16 @@ class ProxyProcess:
 
     def __enter__(self):
         self._child = subprocess.Popen(self._argv, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE)
-        until = time.monotonic() + 10
-        while not self._socket.exists():
+        until = time.monotonic() + 30
+        while True:
+            # The socket is there a moment before anybody listens.
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                self.endpoint = self.control.endpoint()
+                return self
             if self._child.poll() is not None or time.monotonic() > until:
                 self.stop()
                 raise RuntimeError("the proxy did not start")
             time.sleep(0.02)
-        self.endpoint = self.control.endpoint()
-        return self
 
     def stop(self) -> None:
         if self._child is not None:

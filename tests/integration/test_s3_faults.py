@@ -37,7 +37,7 @@ def aws(s3_server, monkeypatch):
 @pytest.fixture
 async def store(aws, proxy):
     bucket = await aws.make_bucket()
-    async with open_store(bucket=bucket, endpoint_url=proxy.endpoint, patience=1.0) as opened:
+    async with open_store(bucket=bucket, endpoint_url=proxy.endpoint, patience=3.0) as opened:
         # The first object of a bucket makes SeaweedFS grow volumes, which may take longer than we have patience for.
         await Retrying(opened, SeededChance(1), lambda _: None).put("warm", b"", crc64nvme=0)
         proxy.log.clear()

@@ -215,9 +215,9 @@ def test_an_interrupted_command_exits_130_without_a_word(environ, tmp_path):
         mute.bind(environ["HPC_AGENT_STATE__SOCKET"])
         mute.listen(1)
         mute.settimeout(10)
-        child = subprocess.Popen(
-            [sys.executable, "-m", "agent", "checkpoint"], env=environ, cwd=GOLDEN.parents[1], stderr=subprocess.PIPE
-        )
+        # A shell that runs the tests in its background has them, and so the child, ignore SIGINT.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "agent", "checkpoint"]
+        child = subprocess.Popen(command, env=environ, cwd=GOLDEN.parents[1], stderr=subprocess.PIPE)
         connection, _ = mute.accept()
         with closing(connection):
             child.send_signal(signal.SIGINT)

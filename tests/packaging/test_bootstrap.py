@@ -1,0 +1,166 @@
+"""bootstrap.sh on a machine without network, as root, with its output on pipes: ParallelCluster's way."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.fakes.systemd_root import until
+from tests.packaging.target import BOOTSTRAP
+
+pytestmark = pytest.mark.systemd
+
+WITHOUT_SYSTEMD = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run/systemd; exec "$@"', "sh")
+
+
+def test_it_installs_twice_the_service_runs_and_an_uninstall_leaves_nothing(target):
+    first = target.install("--mode", "observe")
+    until(target.is_active, "active", seconds=30)
+    pid = target.service("MainPID")
+
+    assert (first.returncode, first.stdout) == (0, "hpc-agent bootstrap: version 0.1.0 is in place\n")
+    until(lambda: "version 0.1.0 is in place" in target.journal(), "a line in the journal", seconds=30)
+    until(lambda: target.status().returncode == 0, "a status for any user", seconds=30)
+    assert target.root.did("systemctl", "is-enabled", "hpc-agent") == "enabled\n"
+    assert re.search(r'(?m)^bucket = "my-bucket"$', target.root.inside("/etc/hpc-agent/config.toml").read_text())
+
+    second = target.install()
+
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert "is here already" in target.log()
+    assert target.service("MainPID") == pid
+
+    refused = target.install("--config", "/etc/hostname")
+
+    assert refused.returncode == 0
+    assert "NOT DONE: the settings" in refused.stderr
+    assert target.service("MainPID") == pid
+    assert 'mode = "observe"' in target.root.inside("/etc/hpc-agent/config.toml").read_text()
+
+    refused = target.bootstrap("--use", "9.9.9")
+
+    assert "NOT DONE: version 9.9.9 is not in /opt/hpc-agent" in refused.stderr
+    assert target.is_active()
+
+    target.root.did("rm", "/etc/systemd/system/multi-user.target.wants/hpc-agent.service")
+    refused = target.install(before=WITHOUT_SYSTEMD)
+
+    assert refused.returncode == 0
+    assert "systemd is not running here: it starts with the next boot" in refused.stderr
+    assert target.root.did("systemctl", "is-enabled", "hpc-agent") == "enabled\n"
+
+    removed = target.bootstrap("--uninstall")
+
+    assert (removed.returncode, removed.stdout) == (0, "hpc-agent bootstrap: removed\n")
+    assert not target.is_active()
+    assert target.left() == []
+    assert not target.root.inside(target.LOG).exists()
+
+
+def refused(target, done, reason):
+    """Check that it ended as a success, told why it was none, and left nothing half done."""
+    assert done.returncode == 0
+    assert f"NOT DONE: {reason}" in done.stderr
+    until(lambda: reason in target.journal(), "a line in the journal", seconds=30)
+    assert not target.is_active()
+    assert set(target.left()) <= {"/opt/hpc-agent", "/run/hpc-agent-bootstrap.lock", "/run/hpc-agent-bootstrap.log"}
+
+
+def test_a_bundle_with_another_sum_is_not_installed(target):
+    done = target.bootstrap("--bundle", target.BUNDLE, "--sha256", "0" * 64, "--bucket", "b")
+
+    refused(target, done, "the bundle: its SHA-256 is ")
+    assert "NOT DONE: the bundle: its SHA-256 is " in target.log()
+    assert target.root.did("ls", "-A", "/opt/hpc-agent") == ""
+
+
+def test_a_file_that_is_no_bundle_is_not_installed(target):
+    done = target.bootstrap("--bundle", "/etc/hostname", "--bucket", "b")
+
+    refused(target, done, "the bundle can't be unpacked")
+
+
+def test_a_denied_bucket_is_named_and_a_child_that_stays_behind_holds_nothing_up(target):
+    denied = "sleep 100 &\necho 'fatal error: An error occurred (403) when calling HeadObject: Forbidden' >&2\nexit 1"
+    with target.program("aws", denied):
+        done = target.bootstrap("--bundle", "s3://bucket/b.tar.gz", "--sha256", "0" * 64, "--bucket", "b")
+
+    refused(target, done, "the bundle: s3://bucket/b.tar.gz: fatal error: An error occurred (403)")
+
+
+def test_without_network_it_gives_up_and_tells_no_secret_of_the_url(target):
+    done = target.bootstrap(
+        *("--bundle", "https://192.0.2.1/b.tar.gz?X-Amz-Signature=secret", "--sha256", "0" * 64, "--bucket", "b")
+    )
+
+    refused(target, done, "the bundle: https://192.0.2.1/b.tar.gz: curl: (7)")
+    assert "secret" not in target.log() + done.stderr
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched_and_where_the_log_is_full_too_it_is_elsewhere(target):
+    with target.small("/opt/hpc-agent"), target.small("/var/log"):
+        done = target.install()
+
+    refused(target, done, "/opt/hpc-agent has 0 MiB free and needs 300")
+    assert "has 0 MiB free" in target.log("/run/hpc-agent-bootstrap.log")
+
+
+@pytest.mark.parametrize("python", ["", "#!/bin/sh\necho 3.9\n"], ids=["absent", "too-old"])
+def test_a_machine_without_a_python_that_is_new_enough_says_so(target, python):
+    with target.pythons(python), target.program("apt-get", "echo no network >&2; exit 100"):
+        done = target.install()
+
+    refused(target, done, "no Python this bundle works with (CPython 3.")
+    assert "installing python3" in target.log()
+
+
+def test_a_python_of_the_product_is_not_used(target):
+    theirs = "/opt/parallelcluster/pyenv/versions/3.12.8/envs/node_virtualenv/bin/python"
+    target.root.did("mkdir", "-p", theirs.removesuffix("/python"))
+    target.root.did("cp", "/usr/bin/env", theirs)
+
+    done = target.install("--python", theirs)
+
+    refused(target, done, f"{theirs} is not a Python this bundle works with")
+
+
+def test_amazon_linux_2_is_refused_with_a_clear_line(target):
+    with target.file("/etc/os-release", 'ID="amzn"\nVERSION_ID="2"\n'):
+        done = target.install()
+
+    refused(target, done, "Amazon Linux 2 is at its end of life")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "give --bundle, --use or --uninstall"),
+        (["--bundle"], "--bundle needs a value"),
+        (["--bundel", "/x"], "unknown argument: --bundel"),
+        (["--bundle", "s3://b/x"], "--bundle with a URL needs --sha256"),
+        (["--bundle", "http://b/x", "--bucket", "b"], "the bundle: http://b/x is none of s3://, https://, /path"),
+        (["--use", "../../tmp"], "not a version: ../../tmp"),
+        (["--bundle", "/x", "--bucket", 'b"; x = "'], "not a bucket"),
+    ],
+)
+def test_wrong_arguments_are_told_and_harm_nobody(target, arguments, reason):
+    refused(target, target.bootstrap(*arguments), reason)
+
+
+def test_with_strict_a_failure_is_one(target):
+    assert target.bootstrap("--use", "9.9.9", "--strict").returncode == 1
+
+
+def test_two_at_once_take_turns(target):
+    hold = target.root.command("flock", "/run/hpc-agent-bootstrap.lock", "sh", "-c", "echo held; read x")
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        waiting = subprocess.Popen(
+            target.root.command("sh", BOOTSTRAP, "--use", "9.9.9"), stderr=subprocess.PIPE, text=True
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.5)
+        other.communicate(b"\n")
+    _, said = waiting.communicate(timeout=30)
+
+    assert "version 9.9.9 is not in" in said
