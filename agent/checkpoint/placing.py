@@ -33,14 +33,18 @@ class Placed:
 
 
 class Placing:
-    """How files get into `target`. `token` makes their working names those of this run."""
+    """How files get into `target`. `token` makes their working names those of this run.
 
-    def __init__(self, target: Target, *, token: str, owner: bool, overwrite: bool) -> None:
+    `only_made`: directories that were there before keep the attributes they have.
+    """
+
+    def __init__(self, target: Target, *, token: str, owner: bool, overwrite: bool, only_made: bool = False) -> None:
         self._target = target
         self._working = LEFTOVER + token.encode("ascii") + b"-"
         self._numbers = itertools.count(1)
         self._owner = owner
         self._overwrite = overwrite
+        self._only_made = only_made
         self._begun: set[Begun] = set()
 
     def close(self) -> None:
@@ -109,7 +113,7 @@ class Placing:
         return [problem for folder in folders for problem in self._leave(folder)]
 
     def _leave(self, folder: Folder) -> Iterator[Problem]:
-        if folder.stat is None:
+        if folder.stat is None or (self._only_made and not folder.made):
             return
         place = folder.place
         try:

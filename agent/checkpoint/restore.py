@@ -11,13 +11,14 @@ from pathlib import Path
 from agent.chance import Chance, SystemChance
 from agent.checkpoint.catalog import load_segments, tree
 from agent.checkpoint.fetching import Fetching
+from agent.checkpoint.own import Own, OwnTarget
 from agent.checkpoint.placing import Placing
 from agent.checkpoint.tally import Restored, Tally
 from agent.checkpoint.target import Target
 from agent.checkpoint.together import blocking, one_error
 from agent.checkpoint.unfolding import Unfolding
 from agent.errors import IntegrityMismatch
-from agent.model.checkpoint import Commit, Directory
+from agent.model.checkpoint import Commit, Directory, Head
 from agent.model.progress import Progress
 from agent.store.base import ObjectStore
 
@@ -63,28 +64,30 @@ class Restorer:
         self._report = report
         self._chance = chance or SystemChance()
 
-    async def restore(self, commit: Commit, *, dry_run: bool = False) -> Restored:
-        """Restore a checkpoint; with `dry_run` only count what it holds.
+    async def restore(self, commit: Commit, *, dry_run: bool = False, own: Own | None = None) -> Restored:
+        """Restore a checkpoint, of it only what is `own`; with `dry_run` only count what it holds.
 
         May be run again after it was cut: what is in place by size and mtime is left alone. Raises RestoreDamaged,
         after all else was restored, when stored bytes are missing or wrong; FormatInvalid, NoRoom, TargetUnusable and
         errors of the store at once.
         """
         lines = tree(commit.head, await load_segments(self._store, self._prefix, commit.head, self._executor))
+        if own is not None:
+            lines = own.lines(lines)
         tally = Tally(commit.head, self._report)
         if dry_run:
             await blocking(self._executor, tally.holdings, lines)
         else:
-            await self._unfold(commit, lines, tally)
+            await self._unfold(commit, lines, tally, own)
         restored = tally.restored()
         if tally.damage is not None:
             raise RestoreDamaged(tally.name(tally.damage), f"{tally.damage.key}: {tally.damage.detail}", restored)
         return restored
 
-    async def _unfold(self, commit: Commit, lines: Iterator[Directory], tally: "Tally") -> None:
-        target = await blocking(self._executor, Target, self._path, commit.head.roots)
+    async def _unfold(self, commit: Commit, lines: Iterator[Directory], tally: "Tally", own: Own | None) -> None:
+        target = await blocking(self._executor, self._target, commit.head, own)
         token = self._chance.token(_TOKEN_DIGITS)
-        placing = Placing(target, token=token, owner=self._owner, overwrite=self._overwrite)
+        placing = Placing(target, token=token, owner=self._owner, overwrite=self._overwrite, only_made=own is not None)
         try:
             unfolding = Unfolding(lines, target, overwrite=self._overwrite)
             fetching = Fetching(self._store, self._prefix, self._executor, placing, tally, self._connections)
@@ -93,3 +96,6 @@ class Restorer:
         finally:
             placing.close()
             target.close()
+
+    def _target(self, head: Head, own: Own | None) -> Target:
+        return Target(self._path, head.roots) if own is None else OwnTarget(self._path, head.roots, own)

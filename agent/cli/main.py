@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "cancel": "withdraw the notice of `evacuate` (root)",
     "doctor": "what is wrong with this node before a notice finds it",
     "config": "the settings in force, and where each came from",
+    "prolog": "bring back a requeued job's files (called by Slurm)",
+    "epilog": "keep the node until a job's files are saved (called by Slurm)",
     "demo": "the whole story on this machine",
 }
 HIDDEN: Final = ("copier",)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictInt
 
 from agent.jobs.ownership import check_template
+from agent.model.job import Restore
 from agent.settings.text import Account, Bucket, FilePath, Listen, Name, OptionalPath, Prefix, Time, TreePath, Writer
 from agent.settings.units import (
     DrainTimeout,
@@ -89,12 +90,13 @@ class SlurmSection(Section):
 
 
 class JobsSection(Section):
-    """Whose files are whose."""
+    """Whose files are whose, and which of them a requeued job finds again."""
 
     files: tuple[Annotated[str, AfterValidator(check_template)], ...] = (
         "/scratch/{job_id}",
         "/scratch/{user}/{job_id}",
     )
+    restore: Restore = Restore.ON
 
 
 class HttpSection(Section):

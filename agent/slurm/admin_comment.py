@@ -219,7 +219,7 @@ class AdminComments:
 def _standing(text: str, job: str) -> Standing:
     restarts, state = (text[start:end].strip() for start, end in ((0, _WIDTHS[0]), (_WIDTHS[0], sum(_WIDTHS[:2]))))
     comment = text[sum(_WIDTHS[:2]) :].strip()
-    if not restarts.isdigit() or not state:
+    if not restarts.isdigit() or not state or "\n" in text[sum(_WIDTHS) :].strip("\n"):
         raise SlurmUnavailable("read", f"job {job}", f"squeue printed {text[:60].rstrip()!r}")
     return Standing(
         restarts=int(restarts), state=state, comment=AdminComment.parse("" if comment == "(null)" else comment)

@@ -45,7 +45,7 @@ ARROWS = {
     "doctor": BASE | {"settings", "imds", "slurm", "checkpoint.keys", "scratch.mount"},
     "cli": BASE
     | {"doctor", "jobs", "slurm"}
-    | {"settings", "daemon", "checkpoint", "copier", "aws", "store", "demo", "observe", "imds"},
+    | {"settings", "daemon", "scratch.mount", "checkpoint", "copier", "aws", "store", "demo", "observe", "imds"},
     "demo": BASE | {"settings", "aws", "store", "checkpoint"},
     "__main__": {"cli"},
 }
