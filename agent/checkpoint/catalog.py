@@ -113,7 +113,7 @@ async def load_segments(store: ObjectStore, prefix: str, head: Head, executor: E
 
     async def load(segment: SegmentRef) -> bytes:
         async with slots:
-            return await _load_segment(store, prefix, segment, executor)
+            return await load_segment(store, prefix, segment, executor)
 
     tasks: list[asyncio.Task[bytes]] = []
     with one_error():
@@ -132,7 +132,8 @@ def _decoded(head: Head, blobs: Sequence[bytes]) -> Iterable[Iterator[Directory]
         yield decode_segment(blob, key=segment.key, roots=len(head.roots))
 
 
-async def _load_segment(store: ObjectStore, prefix: str, segment: SegmentRef, executor: Executor) -> bytes:
+async def load_segment(store: ObjectStore, prefix: str, segment: SegmentRef, executor: Executor) -> bytes:
+    """Return one segment as stored. Raises IntegrityMismatch when it is not what its head says."""
     if segment.size > SEGMENT_BYTES:
         raise FormatInvalid("load segment", segment.key, f"{segment.size} bytes are too many")
     found = ""

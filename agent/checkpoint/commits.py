@@ -5,37 +5,35 @@ anywhere is no harm: what is in no acknowledged segment goes into the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import replace
+from functools import partial
 from itertools import count
+from typing import TypeVar
 
 from agent.checkpoint import head as heads
 from agent.checkpoint import segment as segments
+from agent.checkpoint.base import Base, Layer
+from agent.checkpoint.cache import Cache
 from agent.checkpoint.keys import HeadKey, full, head_key, segment_key
 from agent.checkpoint.ledger import Ledger, Line, Standing, directories_of
 from agent.checkpoint.merge import merge
+from agent.checkpoint.packed import Packed, compacted, pack
 from agent.checkpoint.receipts import Receipts
 from agent.checksum import crc64nvme
 from agent.clock import Clock, parse_stamp, stamp
-from agent.errors import PermanentError
-from agent.model.checkpoint import Commit, Directory, Head, SegmentRef
-from agent.store.base import ObjectExists, ObjectMissing, ObjectStore
+from agent.model.checkpoint import Commit, Head, SegmentRef
+from agent.scratch.walk import join
+from agent.store.base import ObjectExists, ObjectStore
 
 MOST_SEGMENTS = 64
 """More of one life are merged: readers refuse a head that names very many. A Spot rescue stays below it."""
 
+KEEP_SECONDS = 5.0
+"""A disk of our own that takes longer is given up."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Packed:
-    """A segment before it is stored."""
-
-    body: bytes
-    crc64nvme: int
-    sha256: str
-    directories: int
-    entries: int
+T = TypeVar("T")
 
 
 class Commits:
@@ -49,6 +47,7 @@ class Commits:
         pass_id: str,
         like: Head,
         receipts: Receipts,
+        cache: Cache | None,
         executor: Executor,
         clock: Clock,
         committed: Callable[[Commit], None],
@@ -59,34 +58,40 @@ class Commits:
         self._pass_id = pass_id
         self._like = like
         self._receipts = receipts
+        self._cache = cache
         self._executor = executor
         self._clock = clock
         self._numbers = count(1)
+        self._base: tuple[SegmentRef, ...] = ()
         self._segments: list[SegmentRef] = []
-        self._base: tuple[SegmentRef, ...] | None = None
-        self.trouble = ""
-        """Why what an earlier life committed can't be built on; empty when it can, or when there was none."""
+        self._fresh: list[tuple[SegmentRef, Layer]] = []
         self._last: Commit | None = None
         self._committing = asyncio.Lock()
+
+    def build_on(self, base: Base) -> None:
+        """Name the segments of `base` below those of this life."""
+        self._base = base.head.segments
+
+    async def compact(self, base: Base) -> None:
+        """Put one segment in the place of those of `base`, and name that from the next commit on."""
+        self._base = (await self._put_segment(partial(compacted, base)),)
 
     async def commit(self, ledger: Ledger) -> Commit:
         """Commit what is stored; return the head that says so, the last one when nothing changed since.
 
-        Until everything is settled, the segments of this checkpoint's earlier lives stand below those of this one: what
-        they hold and this life has not met yet stays restorable (P3).
+        What the base holds and this life has not stored anew stays restorable (P3).
         """
         async with self._committing:
-            base = await self._earlier()
-            standing, is_settled, lines = ledger.standing(), ledger.is_settled, ledger.take()
+            standing, lines = ledger.standing(), ledger.take()
             if lines:
-                await self._put_lines(ledger, lines, over_older=bool(base))
-            if not base and len(self._segments) > MOST_SEGMENTS:
+                await self._put_lines(ledger, lines)
+            if len(self._segments) > MOST_SEGMENTS:
                 await self._merge_smallest()
             head = replace(
                 self._like,
                 n=self._receipts.highest_head + 1,
                 created_at=parse_stamp(stamp(self._clock.now())),  # as a reader has it
-                segments=(*(() if is_settled else base), *self._segments),
+                segments=(*self._base, *self._segments),
                 totals=standing.totals,
                 left=standing.left,
                 complete=standing.complete,
@@ -95,29 +100,38 @@ class Commits:
             if self._last is None or not _says_the_same(self._last.head, head):
                 self._last = await self._put_head(head)
                 self._committed(self._last)
+                await self._keep(self._last)
             return self._last
 
-    async def _put_lines(self, ledger: Ledger, lines: list[Line], *, over_older: bool) -> None:
+    async def _put_lines(self, ledger: Ledger, lines: list[Line]) -> None:
         """Put a segment of what is new; the ledger has it again when that fails."""
         is_stored = False
         try:
-            self._segments.append(await self._put_segment(lambda: directories_of(lines, over_older=over_older)))
+            self._segments.append(await self._put_segment(lambda: pack(directories_of(lines))))
+            self._receipts.in_segment(_paths(self._like.roots, lines))
             is_stored = True
         finally:
             if not is_stored:
                 ledger.give_back(lines)
 
-    async def _put_segment(self, directories: Callable[[], Iterable[Directory]]) -> SegmentRef:
-        packed = await self._run(lambda: _pack(directories()))
+    async def _put_segment(self, make: Callable[[], Packed]) -> SegmentRef:
+        packed = await self._run(make)
         key = segment_key(writer=self._like.writer, pass_id=self._pass_id, n=next(self._numbers))
         await self._store.put(full(self._prefix, key), packed.body, crc64nvme=packed.crc64nvme)
-        return SegmentRef(
-            key=key,
-            size=len(packed.body),
-            sha256=packed.sha256,
-            directories=packed.directories,
-            entries=packed.entries,
-        )
+        ref = packed.ref(key)
+        self._fresh.append((ref, packed.layer))
+        return ref
+
+    async def _keep(self, commit: Commit) -> None:
+        """Write down on this node what the store has acknowledged; without, the next pass has to fetch it."""
+        fresh, self._fresh = self._fresh, []
+        if self._cache is not None:
+            try:
+                async with asyncio.timeout(KEEP_SECONDS):
+                    await self._run(partial(self._cache.keep, commit, fresh))
+            except TimeoutError:
+                self._cache = None
+        await self._receipts.rotate(self._executor)
 
     async def _put_head(self, head: Head) -> Commit:
         while True:
@@ -140,34 +154,19 @@ class Commits:
         return True
 
     async def _merge_smallest(self) -> None:
-        """Put one segment in the place of the smaller half. The names of one life are disjoint: any order will do."""
-        by_size = sorted(self._segments, key=lambda ref: ref.size)
-        chosen = by_size[: len(by_size) // 2]
+        """Put one segment in the place of neighbours, half of all: those that are smallest together.
+
+        Neighbours, because a name that is gone hides what older segments say of it, and only that.
+        """
+        half = len(self._segments) // 2
+        start = min(range(half), key=lambda at: sum(ref.size for ref in self._segments[at : at + half]))
+        chosen = self._segments[start : start + half]
         bodies = [await self._store.get(full(self._prefix, ref.key)) for ref in chosen]
-        merged = await self._put_segment(
-            lambda: merge([segments.decode(body, key=ref.key) for ref, body in zip(chosen, bodies, strict=True)])
-        )
-        self._segments = [*(ref for ref in self._segments if ref not in chosen), merged]
+        read = [segments.decode(body, key=ref.key) for ref, body in zip(chosen, bodies, strict=True)]
+        merged = await self._put_segment(lambda: pack(merge(read, keep_gone=True)))
+        self._segments[start : start + half] = [merged]
 
-    async def _earlier(self) -> tuple[SegmentRef, ...]:
-        """Return the segments of the newest head that an earlier life of this copier put."""
-        if self._base is None:
-            self._base = await self._find_earlier()
-        return self._base
-
-    async def _find_earlier(self) -> tuple[SegmentRef, ...]:
-        for key in self._receipts.earlier_heads:
-            try:
-                head = heads.decode(await self._store.get(full(self._prefix, key)), key=key)
-            except ObjectMissing:
-                continue
-            except PermanentError as error:
-                self.trouble = str(error)
-                continue
-            return head.segments if head.roots == self._like.roots else ()
-        return ()
-
-    async def _run(self, work: Callable[[], _Packed]) -> _Packed:
+    async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
@@ -184,20 +183,7 @@ def _name(head: Head) -> HeadKey:
     return HeadKey(cluster=head.cluster, node=head.node, writer=head.writer, checkpoint=head.checkpoint, n=head.n)
 
 
-def _pack(directories: Iterable[Directory]) -> _Packed:
-    counts = [0, 0]
-
-    def counted() -> Iterator[Directory]:
-        for directory in directories:
-            counts[0] += not directory.run
-            counts[1] += len(directory.entries)
-            yield directory
-
-    body = segments.encode(counted())
-    return _Packed(
-        body=body,
-        crc64nvme=crc64nvme(body),
-        sha256=sha256(body).hexdigest(),
-        directories=counts[0],
-        entries=counts[1],
-    )
+def _paths(roots: Sequence[bytes], lines: Iterable[Line]) -> Iterator[bytes]:
+    for line in lines:
+        above = join(roots[line.home.root], line.home.path)
+        yield from (join(above, entry.name) for entry in line.entries)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
+from agent.checkpoint.compare import Change
+from agent.checkpoint.counts import Counts
 from agent.checkpoint.segment import split
 from agent.model.checkpoint import Directory, Entry, EntryType, Left, Totals
 from agent.scratch.walk import Problem, join
@@ -23,9 +25,20 @@ class Job:
 
     home: Directory
     entry: Entry
+    before: Entry | None = None
+    """The row of its name in the last head."""
+    over: bool = False
+    """Its directory is in the last head, where a directory may have had its name."""
+    old: bool = False
+    """What the last head refers to is older than a head may refer to: it has to be stored again."""
     attempt: int = 0
     alone: bool = False
     """Not for a pack, however small."""
+
+    @property
+    def usable(self) -> Entry | None:
+        """The row of the last head whose bytes may be referred to, as far as they are still those of the file."""
+        return None if self.before is None or self.before.torn or self.old else self.before
 
     @property
     def path(self) -> bytes:
@@ -55,21 +68,22 @@ class Ledger:
     def __init__(self, roots: Sequence[bytes]) -> None:
         self._roots = tuple(roots)
         self._under_way: dict[Job, None] = {}
-        self._lost: list[Problem] = []
-        self._lost_bytes = 0
+        self._left_paths: list[bytes] = []
+        self._left_files = self._left_bytes = 0
         self._troubles: list[str] = []
         self._lines: dict[tuple[int, bytes], Line] = {}
-        self._files = self._bytes = self._directories = self._symlinks = self._skipped = self._torn = 0
+        self._counts = Counts()
         self.walked = False
         """The walk came to its end."""
         self.files_total = 0
         self.bytes_total = 0
+        self.files_done = 0
         self.bytes_done = 0
-        """Sizes of the files stored, as the walk saw them."""
+        """Of what is to be stored: sizes of the files that are, as the walk saw them."""
 
-    @property
-    def files_done(self) -> int:
-        return self._files
+    def build_on(self, totals: Totals) -> None:
+        """Begin with what a head holds."""
+        self._counts = Counts(totals)
 
     @property
     def has_news(self) -> bool:
@@ -90,19 +104,20 @@ class Ledger:
         """Return the complete path of a file."""
         return join(self._roots[job.home.root], job.path)
 
-    def meet(self, directory: Directory) -> list[Job]:
-        """Take in what the walk found; return the files that have to be stored."""
-        home = replace(directory, run=0, entries=()) if directory.entries or directory.run else directory
-        line = self._line(home)
-        self._directories += not directory.run
+    def meet(self, change: Change) -> list[Job]:
+        """Take in what differs in a directory; return the files that have to be stored."""
+        home = change.home if change.home.stat is None else replace(change.home, stat=None, xattrs={})
+        self._counts.directories += int(change.is_first and not change.is_known) - change.lost_directories
+        if change.home.stat is not None or change.gone:
+            self._line(change.home).gone += change.gone
+        for entry in change.lost:
+            self._counts.take(entry)
         jobs = []
-        for entry in directory.entries:
+        for entry, fresh in change.entries:
             if entry.type is EntryType.FILE:
-                jobs.append(Job(home=home, entry=entry))
-                continue
-            line.entries.append(entry)
-            self._symlinks += entry.type is EntryType.SYMLINK
-            self._skipped += entry.type.is_skipped
+                jobs.append(Job(home=home, entry=entry, before=fresh.before, old=fresh.old, over=change.is_known))
+            else:
+                self._put(home, entry, fresh.before, over=change.is_known)
         self._under_way.update(dict.fromkeys(jobs))
         self.files_total += len(jobs)
         self.bytes_total += sum(job.entry.stat.size for job in jobs)
@@ -111,48 +126,62 @@ class Ledger:
     def settle(self, job: Job, entry: Entry, *, shared: bool = False) -> None:
         """Note that a file is stored as `entry`; `shared`: its bytes are those of a hard link that is counted."""
         del self._under_way[job]
-        self._line(job.home).entries.append(entry)
-        self._files += 1
-        self._torn += entry.torn
-        self._bytes += entry.ref.length if entry.ref and not shared else 0
+        self._put(job.home, entry, job.before, over=job.over, shared=shared)
+        self.files_done += 1
         self.bytes_done += job.entry.stat.size
 
     def drop(self, job: Job) -> None:
         """Note that a file vanished before it was read."""
+        self._forget(job)
+        if job.before is not None:
+            self._counts.take(job.before)
+        if job.over:
+            self._line(job.home).gone.append(job.entry.name)
+
+    def leave(self, job: Job) -> None:
+        """Note that a file is not to be stored by this pass: an older row of it stands."""
+        self._forget(job)
+        self._left_files += 1
+        self._left_bytes += job.entry.stat.size
+        if len(self._left_paths) < PATHS:
+            self._left_paths.append(self.path_of(job))
+
+    def lose(self, job: Job, detail: str) -> None:
+        """Note that a file can't be read: an older row of it stands."""
+        del self._under_way[job]
+        self.add_problem(Problem(path=self.path_of(job), detail=detail, size=job.entry.stat.size))
+
+    def _forget(self, job: Job) -> None:
         del self._under_way[job]
         self.files_total -= 1
         self.bytes_total -= job.entry.stat.size
 
-    def lose(self, job: Job, detail: str) -> None:
-        """Note that a file can't be read."""
-        del self._under_way[job]
-        self.add_problem(Problem(path=self.path_of(job), detail=detail, size=job.entry.stat.size))
+    def _put(self, home: Directory, entry: Entry, before: Entry | None, *, over: bool, shared: bool = False) -> None:
+        if entry == before:
+            return
+        line = self._line(home)
+        line.entries.append(entry)
+        if before is not None:
+            self._counts.take(before)
+        elif over:  # what may have been below a directory of this name is hidden
+            line.gone.append(entry.name)
+        self._counts.add(entry, shared=shared)
 
     def add_problem(self, problem: Problem) -> None:
         """Note something that is on the disk and can't be saved."""
-        self._lost.append(problem)
-        self._lost_bytes += problem.size
+        self._left_files += 1
+        self._left_bytes += problem.size
+        if len(self._left_paths) < PATHS:
+            self._left_paths.append(problem.path)
         self.add_trouble(f"read {text_of(problem.path)}: {problem.detail}")
 
     def add_trouble(self, sentence: str) -> None:
         self._troubles.append(sentence)
 
-    def hide(self, directory: Directory) -> None:
-        """Note that older segments may hold something else under the name of this directory."""
-        parent, _, name = directory.path.rpartition(b"/")
-        self._line(Directory(root=directory.root, path=parent)).gone.append(name)
-
     def standing(self) -> Standing:
-        totals = Totals(
-            files=self._files,
-            bytes=self._bytes,
-            directories=self._directories,
-            symlinks=self._symlinks,
-            skipped=self._skipped,
-            torn=self._torn,
-        )
+        totals = self._counts.totals()
         left = self._left()
-        return Standing(totals=totals, left=left, complete=self.walked and not left.files and not self._torn)
+        return Standing(totals=totals, left=left, complete=self.walked and not left.files and not totals.torn)
 
     def take(self) -> list[Line]:
         """Return what is new, and forget it here."""
@@ -175,23 +204,19 @@ class Ledger:
         return line
 
     def _left(self) -> Left:
-        paths = chain((problem.path for problem in self._lost), map(self.path_of, self._under_way))
+        paths = chain(self._left_paths, map(self.path_of, self._under_way))
         return Left(
-            files=len(self._lost) + len(self._under_way),
-            bytes=self._lost_bytes + sum(job.entry.stat.size for job in self._under_way),
+            files=self._left_files + len(self._under_way),
+            bytes=self._left_bytes + sum(job.entry.stat.size for job in self._under_way),
             paths=tuple(_first(map(text_of, paths))),
         )
 
 
-def directories_of(lines: Iterable[Line], *, over_older: bool) -> Iterator[Directory]:
-    """Yield the lines of a segment.
-
-    `over_older`: it is read on top of older segments, in which its names may be directories.
-    """
+def directories_of(lines: Iterable[Line]) -> Iterator[Directory]:
+    """Yield the lines of a segment."""
     for line in sorted(lines, key=lambda line: line.home.order):
         entries = tuple(sorted(line.entries, key=lambda entry: entry.name))
-        gone = {entry.name for entry in entries}.union(line.gone) if over_older else set()
-        yield from split(replace(line.home, run=0, entries=entries, gone=tuple(sorted(gone))))
+        yield from split(replace(line.home, run=0, entries=entries, gone=tuple(sorted(set(line.gone)))))
 
 
 def _first(paths: Iterable[str]) -> Iterator[str]:

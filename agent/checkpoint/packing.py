@@ -12,8 +12,10 @@ from itertools import groupby
 from typing import Final
 
 from agent.checkpoint import pack
+from agent.checkpoint.known import known_bytes
 from agent.checkpoint.ledger import Job
-from agent.checkpoint.receipts import ObjectReceipt, Receipts, signature
+from agent.checkpoint.receipt import ObjectReceipt, signature
+from agent.checkpoint.receipts import Receipts
 from agent.checksum import crc64nvme
 from agent.clock import Clock
 from agent.model.checkpoint import Directory, Entry, ObjectRef, Stat
@@ -109,15 +111,18 @@ class Packing:
             return
         settled = self._quiesced or (tree.shows_writes and is_settled(read.stat, at))
         path = join(self._roots[job.home.root], job.path)
-        known = None if read.torn else self._receipts.object_of(path, read.stat)
-        if known is not None and (known.crc64nvme, known.extents) == (read.crc64nvme, None):
-            key, offset = known.key, known.offset
-        else:
-            key, offset = packed.key, sheet.keep(read.stat.size)
-        ref = ObjectRef(key=key, offset=offset, length=read.stat.size, crc64nvme=read.crc64nvme)
+        ref = None if read.torn else self._same(job, path, read)
+        if ref is None:
+            offset = sheet.keep(read.stat.size)
+            ref = ObjectRef(key=packed.key, offset=offset, length=read.stat.size, crc64nvme=read.crc64nvme)
         packed.stored.append((job, _entry(job, read, ref if ref.length else None, settled=settled)))
         if self._receipts.is_kept and not read.torn:
             packed.receipts.append(_receipt(path, read, ref, settled=settled))
+
+    def _same(self, job: Job, path: bytes, read: _Read) -> ObjectRef | None:
+        """Return where just these bytes of the file are stored."""
+        known = known_bytes(self._receipts, job, path, read.stat)
+        return next((ref for ref, extents in known if (ref.crc64nvme, extents) == (read.crc64nvme, None)), None)
 
     def _read(self, sheet: "_Sheet", job: Job, head: bytes, device: int, folder: int) -> _Read | None:
         """Read a file onto the sheet; return None for one that is not for a pack, or not for this one. Raises OSError.

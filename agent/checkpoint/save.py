@@ -5,37 +5,38 @@ together; whatever ends them, `commit` can publish what got through.
 """
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from agent.chance import Chance
 from agent.checkpoint.backlog import Backlog
+from agent.checkpoint.base import Base
+from agent.checkpoint.cache import Cache
+from agent.checkpoint.choice import Choice
 from agent.checkpoint.commits import Commits
 from agent.checkpoint.keys import new_id
-from agent.checkpoint.ledger import Ledger
+from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
+from agent.checkpoint.opening import Opening
 from agent.checkpoint.packing import Packing
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.sending import Sending
+from agent.checkpoint.survey import Survey
 from agent.checkpoint.together import one_error
 from agent.checkpoint.uploads import Uploads
 from agent.clock import Clock
-from agent.model.checkpoint import CheckpointId, Commit, Directory, Head, Left, Totals
+from agent.model.checkpoint import CheckpointId, Commit, Head, Left, Totals
 from agent.model.node import Node
 from agent.model.progress import Progress
-from agent.scratch.tree import RootMissing, Tree
-from agent.scratch.walk import Problem, Walk, join
 from agent.store.base import ObjectStore
 
 MIB = 1 << 20
-SLICE = 2000
-"""Entries that the walk brings at once: some 20 ms of its time."""
+MOST_LAYERS = 8
+"""More segments of earlier passes are made into one: each of them is read by whoever reads the checkpoint."""
 COMMIT_SECONDS = 4.0
 """Between the beginnings of two commits: P3 promises five seconds, and a commit takes a while."""
 REPORT_SECONDS = 0.2
@@ -76,18 +77,20 @@ class Saver:
         commit_every: float = COMMIT_SECONDS,
         quiesced: bool = False,
         jobs: Sequence[Mapping[str, object]] = (),
+        cache: Cache | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self._prefix = prefix
         self._checkpoint = checkpoint
-        self._roots = tuple(dict.fromkeys(os.path.abspath(root) for root in roots))  # noqa: PTH100 - bytes later
-        self._exclude = tuple(exclude)
+        self._survey = Survey(roots, exclude, executor)
+        self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
+        self._choice = choice or Choice()
         self._receipts = receipts
         self._executor = executor
         self._report = report
         self._connections = connections
         self._commit_every = commit_every
         self._pass_id = new_id(clock, chance)
-        self._trees: dict[int, Tree] = {}
         self._links = Links()
         self._backlog = Backlog(
             pack_below=pack_below,
@@ -97,8 +100,7 @@ class Saver:
         )
         self._bytes_sent = 0
         self._reported = float("-inf")
-        names = tuple(map(os.fsencode, self._roots))
-        self._ledger = Ledger(names)
+        self._ledger = Ledger(self._survey.roots)
         self._uploads = Uploads(
             store=store,
             prefix=prefix,
@@ -111,15 +113,15 @@ class Saver:
             sent=self._count_sent,
         )
         packing = Packing(
-            trees=self._trees,
-            roots=names,
+            trees=self._survey.trees,
+            roots=self._survey.roots,
             below=pack_below,
             receipts=receipts,
             clock=clock,
             quiesced=quiesced,
         )
         self._sending = Sending(
-            trees=self._trees,
+            trees=self._survey.trees,
             backlog=self._backlog,
             uploads=self._uploads,
             packing=packing,
@@ -145,7 +147,7 @@ class Saver:
                 writer=node.writer,
                 created_at=clock.now(),
                 reason=reason,
-                roots=names,
+                roots=self._survey.roots,
                 segments=(),
                 complete=False,
                 quiesced=quiesced,
@@ -155,6 +157,7 @@ class Saver:
                 jobs=tuple(jobs),
             ),
             receipts=receipts,
+            cache=cache,
             executor=executor,
             clock=clock,
             committed=committed,
@@ -163,7 +166,7 @@ class Saver:
     @property
     def trouble(self) -> tuple[str, ...]:
         """What went wrong and did not stop the copy, as sentences."""
-        others = (self._receipts.trouble, self._commits.trouble)
+        others = (self._receipts.trouble, self._opening.trouble)
         return (*self._ledger.troubles, *(sentence for sentence in others if sentence))
 
     @property
@@ -182,18 +185,20 @@ class Saver:
         May be cancelled anywhere. Raises RootMissing when there is nothing to walk, and the store's PermanentError.
         """
         self._receipts.begin(pass_id=self._pass_id, checkpoint=self._checkpoint, prefix=self._prefix)
-        await self._open_roots()
+        await self._survey.open()
+        base = await self._open_base()
         is_sent = asyncio.Event()
         try:
             with one_error():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._commit_now_and_then(is_sent), name="save: commits")
-                    await self._send_all()
+                    if base is not None and len(base.layers) > MOST_LAYERS:
+                        group.create_task(self._commits.compact(base), name="save: compaction")
+                    await self._send_all(base)
                     is_sent.set()
         finally:
             self._tell()
-            # Threads may still read: descriptors are closed with the last reference, not here.
-            self._trees.clear()
+            self._survey.close()
             self._backlog.clear()
 
     async def commit(self) -> Commit:
@@ -203,9 +208,16 @@ class Saver:
         """
         return await self._commits.commit(self._ledger)
 
-    async def _send_all(self) -> None:
+    async def _open_base(self) -> Base | None:
+        base = await self._opening.base(self._survey.roots, self._receipts)
+        if base is not None:
+            self._commits.build_on(base)
+            self._ledger.build_on(base.head.totals)
+        return base
+
+    async def _send_all(self, base: Base | None) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._walk(), name="save: walk")
+            group.create_task(self._walk(base), name="save: walk")
             for number in range(self._connections):
                 group.create_task(self._sending.work(number), name=f"save: worker {number}")
 
@@ -222,41 +234,26 @@ class Saver:
             if self._ledger.has_news:
                 await self.commit()
 
-    async def _open_roots(self) -> None:
-        missing: list[RootMissing] = []
-        for number, root in enumerate(self._roots):
-            try:
-                self._trees[number] = await self._run(partial(Tree, Path(root)))
-            except RootMissing as error:
-                missing.append(error)
-                self._ledger.add_problem(Problem(path=os.fsencode(root), detail=error.detail))
-        if missing and not self._trees:
-            raise missing[0]
-
-    async def _walk(self) -> None:
-        problems: list[Problem] = []
-        for number, tree in self._trees.items():
-            walk = iter(Walk(tree, root=number, exclude=self._exclude, report=problems.append))
-            while found := await self._run(partial(_slice, walk)):
-                for directory in found:
-                    await self._meet(directory)
-                while problems:
-                    self._ledger.add_problem(problems.pop())
+    async def _walk(self, base: Base | None) -> None:
+        async for found in self._survey.slices(base):
+            for problem in found.problems:
+                self._ledger.add_problem(problem)
+            for change in found.changes:
+                await self._meet(self._ledger.meet(change))
+            self._tell_sometimes()
         self._ledger.walked = True
         self._backlog.close()
 
-    async def _meet(self, directory: Directory) -> None:
-        path = join(os.fsencode(self._roots[directory.root]), directory.path)
-        if directory.path and self._receipts.was_file(path):
-            self._ledger.hide(directory)
-        for job in self._ledger.meet(directory):
+    async def _meet(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
             if (other := self._links.stored_as(job)) is not None:
                 self._ledger.settle(job, replace(other, name=job.entry.name), shared=True)
-            elif (known := self._uploads.known(job, join(path, job.entry.name))) is not None:
+            elif (known := self._uploads.known(job, self._ledger.path_of(job))) is not None:
                 self._sending.settle(job, known)
+            elif not self._choice.takes(job.entry):
+                self._ledger.leave(job)
             elif not self._links.joins(job):
                 await self._backlog.put(job)
-        self._tell_sometimes()
 
     def _count_sent(self, size: int) -> None:
         self._bytes_sent += size
@@ -281,15 +278,3 @@ class Saver:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-def _slice(walk: Iterator[Directory]) -> list[Directory]:
-    """Return the next directories of a walk, about `SLICE` entries; none at its end."""
-    found: list[Directory] = []
-    weight = 0
-    for directory in walk:
-        found.append(directory)
-        weight += 1 + len(directory.entries)
-        if weight >= SLICE:
-            break
-    return found

@@ -35,6 +35,7 @@ LINE_BYTES: Final = 64 << 20
 _FORMAT = "hpc-agent segment"
 _LEVEL = 3
 _CHUNK = 256 << 10
+_PIECE = 64 << 10
 _ROW_BYTES = 400
 _EXTENT_BYTES = 40
 _NAME_BYTES = 4096
@@ -75,8 +76,31 @@ def encode(directories: Iterable[Directory]) -> bytes:
     Raises ValueError when they are out of order, hold what a reader would refuse, or one makes a line that is too long
     (see `split`).
     """
+    return encode_lines(map(line_of, in_order(directories)))
+
+
+def encode_lines(lines: Iterable[bytes]) -> bytes:
+    """Return the segment of lines that are encoded already, as `lines_of` and `line_of` give them."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    return b"".join(map(packer.compress, _lines(directories))) + packer.flush()
+    first = packer.compress(_line({"schema": SCHEMA, "format": _FORMAT}))
+    return first + b"".join(packer.compress(line + b"\n") for line in lines) + packer.flush()
+
+
+def line_of(directory: Directory) -> bytes:
+    """Return the line of a directory. Raises ValueError for one that a reader would refuse."""
+    return _line(_document(directory))[:-1]
+
+
+def lines_of(blob: bytes) -> Iterator[bytes]:
+    """Yield the lines of a segment that was found to be as it was written: nothing is checked here."""
+    lines = _unzipped(blob)
+    next(lines, b"")
+    return lines
+
+
+def directory_of(line: bytes) -> Directory:
+    """Return what a line says. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
+    return _directory(document(line))
 
 
 def decode(blob: bytes, *, key: str = "segment", roots: int | None = None) -> Iterator[Directory]:
@@ -124,12 +148,12 @@ def _taken(waiting: list[_T], limit: bytes | None, name: Callable[[_T], bytes]) 
     return tuple(taken)
 
 
-def _lines(directories: Iterable[Directory]) -> Iterator[bytes]:
-    yield _line({"schema": SCHEMA, "format": _FORMAT})
+def in_order(directories: Iterable[Directory]) -> Iterator[Directory]:
+    """Yield directories as they come. Raises ValueError when one is out of order."""
     last: Directory | None = None
     for directory in directories:
         _check_order(last, directory, None)
-        yield _line(_document(directory))
+        yield directory
         last = directory
 
 
@@ -194,11 +218,13 @@ def _unzipped(blob: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     parts: list[bytes] = []
     held = 0
-    waiting = blob
+    pieces = _pieces(blob)
+    waiting: bytes | memoryview = b""
     while not unpacker.eof:
-        chunk = unpacker.decompress(waiting, _CHUNK)
+        given = waiting or next(pieces, b"")
+        chunk = unpacker.decompress(given, _CHUNK)
         waiting = unpacker.unconsumed_tail
-        if not chunk and not unpacker.eof:
+        if not given and not chunk and not unpacker.eof:
             raise ValueError("cut short")
         *whole, rest = chunk.split(b"\n")
         if whole:
@@ -209,8 +235,15 @@ def _unzipped(blob: bytes) -> Iterator[bytes]:
         held += len(rest)
         if held > LINE_BYTES:
             raise ValueError("a line that is too long")
-    if held or unpacker.unused_data:
+    if held or unpacker.unused_data or next(pieces, None):
         raise ValueError("something after the last line")
+
+
+def _pieces(blob: bytes) -> Iterator[memoryview]:
+    """Yield a segment in pieces: of what zlib does not take at once it makes a copy."""
+    whole = memoryview(blob)
+    for start in range(0, len(whole), _PIECE):
+        yield whole[start : start + _PIECE]
 
 
 def _check_first(line: bytes) -> None:

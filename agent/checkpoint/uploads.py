@@ -12,9 +12,11 @@ from functools import partial
 from itertools import count
 
 from agent.checkpoint.keys import file_key, full, pack_key
+from agent.checkpoint.known import known_bytes
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.packing import Packed
-from agent.checkpoint.receipts import ObjectReceipt, Receipts, UploadReceipt, signature
+from agent.checkpoint.receipt import ObjectReceipt, UploadReceipt, signature
+from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.transfer import Transfer, part_size_for
 from agent.checksum import combine
 from agent.model.checkpoint import Entry, ObjectRef
@@ -73,7 +75,7 @@ class Uploads:
         """
         if not whole.body:
             return entry_of(job, whole, ref=None, torn=whole.torn, settled=settled)
-        ref = self._ref_of_same(path, whole) or await self._put_body(job, whole)
+        ref = self._same(job, path, whole) or await self._put_body(job, whole)
         return self._done(job, path, whole, ref, torn=whole.torn, settled=settled)
 
     async def begin(self, job: Job, path: bytes, source: Source, *, settled: bool) -> Transfer:
@@ -97,9 +99,9 @@ class Uploads:
 
         None when there is nothing to go on with.
         """
-        done = self._receipts.object_of(path, source.stat)
-        if done is not None and done.extents == source.extents and await self._holds(source, done.crc64nvme):
-            return self._done(job, path, source, done.ref, torn=False, settled=settled)
+        for ref, extents in known_bytes(self._receipts, job, path, source.stat):
+            if extents == source.extents and await self._holds(source, ref.crc64nvme):
+                return self._done(job, path, source, ref, torn=False, settled=settled)
         receipt = self._receipts.upload_of(path, source.stat)
         if receipt is None:
             return None
@@ -138,13 +140,13 @@ class Uploads:
             found = combine(found, one, length)
         return found == checksum
 
-    def _ref_of_same(self, path: bytes, whole: Whole) -> ObjectRef | None:
+    def _same(self, job: Job, path: bytes, whole: Whole) -> ObjectRef | None:
         """Return where just these bytes of the file are stored."""
-        receipt = self._receipts.object_of(path, whole.stat)
-        if receipt is None or whole.torn:
+        if whole.torn:
             return None
-        is_same = (receipt.crc64nvme, receipt.extents) == (whole.crc64nvme, whole.extents)
-        return receipt.ref if is_same else None
+        same = (whole.crc64nvme, whole.extents)
+        known = known_bytes(self._receipts, job, path, whole.stat)
+        return next((ref for ref, extents in known if (ref.crc64nvme, extents) == same), None)
 
     async def _put_body(self, job: Job, whole: Whole) -> ObjectRef:
         key = self._new_key(job)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.chance import Chance
+from agent.checkpoint.cache import Cache
 from agent.checkpoint.keys import full
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.save import Saver
@@ -102,7 +103,13 @@ class Session:
             pack_size=settings.checkpoint.pack_size,
             commit_every=command.commit_every,
             jobs=command.jobs,
+            cache=self._cache(path),
         )
+
+    def _cache(self, receipts: Path | None) -> Cache | None:
+        """Return where the last head is kept: beside the receipts, and nowhere when those can't be kept either."""
+        s3 = self._settings.s3
+        return None if receipts is None else Cache(receipts.with_name("base"), place=f"s3://{s3.bucket}/{s3.prefix}")
 
     def _report(self, progress: Progress) -> None:
         self._say(Moved(progress=progress, requests=dict(self._requests())))

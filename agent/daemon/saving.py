@@ -23,7 +23,7 @@ from agent.settings import Settings
 LOOK_SECONDS: Final = 2.0
 """Seconds for a look at the scratch: a disk that does not answer must not hold anything up."""
 
-RECEIPTS: Final = re.compile(r"[0-9TZ.]+-[0-9a-f]{8}\.receipts\.jsonl")
+RECEIPTS: Final = re.compile(r"[0-9TZ.]+-[0-9a-f]{8}\.receipts\.jsonl(\.new)?")
 
 
 class CannotSave(PermanentError):

@@ -14,6 +14,7 @@ _LETTERS = {
     stat.S_IFBLK: EntryType.BLOCK,
     stat.S_IFCHR: EntryType.CHARACTER,
 }
+FORMATS = {kind: letter for letter, kind in _LETTERS.items()}
 MOST_XATTRS = 1 << 20
 """Bytes. XFS has no limit; a line of a segment has, and one file shall not spoil the others."""
 

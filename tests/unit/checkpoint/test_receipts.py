@@ -134,7 +134,7 @@ async def test_lines_of_many_workers_stay_whole_and_in_order(path, executor):
     receipts = Receipts.load(path)
 
     async def work(n):
-        receipts.committed(n)
+        receipts.head(n=n, key="k", digest="d")
         await receipts.flush(executor)
 
     await asyncio.gather(*(work(n) for n in range(500)))
@@ -145,7 +145,7 @@ async def test_lines_of_many_workers_stay_whole_and_in_order(path, executor):
 async def test_p6_a_full_disk_is_trouble_and_stops_nothing(executor):
     receipts = Receipts.load(None)
     receipts._path = Path("/dev/full")  # reading it would never end
-    receipts.committed(1)
+    receipts.head(n=1, key="k", digest="d")
     await receipts.flush(executor)
     assert "No space left" in receipts.trouble
     receipts.stored(OBJECT)
@@ -154,7 +154,7 @@ async def test_p6_a_full_disk_is_trouble_and_stops_nothing(executor):
 
 async def test_p6_a_directory_that_is_not_there_is_trouble(tmp_path, executor):
     receipts = Receipts.load(tmp_path / "nothing" / "receipts")
-    receipts.committed(1)
+    receipts.head(n=1, key="k", digest="d")
     await receipts.flush(executor)
     assert "No such file" in receipts.trouble
 
@@ -168,10 +168,12 @@ async def test_p6_a_disk_that_hangs_is_given_up(tmp_path, executor, monkeypatch)
     monkeypatch.setattr(module, "WRITE_SECONDS", 0.01)  # a constant: the real one is too long for a test
     receipts = Receipts.load(None)
     receipts._path = tmp_path / "hangs"
-    receipts.committed(1)
+    receipts.head(n=1, key="k", digest="d")
     await receipts.flush(executor)
     assert "did not answer" in receipts.trouble
-    os.close(os.open(tmp_path / "hangs", os.O_RDONLY | os.O_NONBLOCK))  # lets the thread go
+    reader = os.open(tmp_path / "hangs", os.O_RDONLY | os.O_NONBLOCK)  # lets the thread go, whenever it comes there
+    executor.shutdown()
+    os.close(reader)
 
 
 async def test_without_a_path_nothing_is_remembered(executor):

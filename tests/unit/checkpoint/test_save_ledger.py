@@ -1,14 +1,20 @@
+from agent.checkpoint.compare import Change, Fresh
 from agent.checkpoint.head import HEAD_BYTES, encode
 from agent.checkpoint.ledger import PATHS, TROUBLES, Ledger, directories_of, text_of
 from agent.checkpoint.transfer import MIB, part_size_for
-from agent.model.checkpoint import EntryType, Left
+from agent.model.checkpoint import EntryType, Left, Totals
 from agent.scratch.walk import Problem
-from tests.fakes.checkpoints import a_directory, a_file, a_head, a_link
+from tests.fakes.checkpoints import a_directory, a_file, a_head, a_link, a_ref
 
 
-def met(*entries, path=b"d"):
+def change_of(*entries, path=b"d", **fields):
+    found = [(entry, Fresh(name=entry.name, stat=None, before=fields.pop("before", None))) for entry in entries]
+    return Change(home=a_directory(path), entries=found, **{"is_known": False, **fields})
+
+
+def met(*entries, **fields):
     ledger = Ledger([b"/scratch"])
-    return ledger, ledger.meet(a_directory(path, *entries))
+    return ledger, ledger.meet(change_of(*entries, **fields))
 
 
 def test_what_was_seen_and_not_stored_is_left_with_its_path():
@@ -32,6 +38,24 @@ def test_a_copy_is_complete_once_walked_with_nothing_left_or_torn():
     assert not ledger.standing().complete
 
 
+def test_what_a_pass_is_not_to_store_is_left_and_its_older_row_counts():
+    ledger, (job,) = met(a_file(b"a", size=5), before=a_file(b"a", size=3))
+    ledger.build_on(Totals(files=1, bytes=3))
+    ledger.leave(job)
+    ledger.walked = True
+    standing = ledger.standing()
+    assert standing.left == Left(files=1, bytes=5, paths=("/scratch/d/a",))
+    assert (standing.totals.files, standing.complete, ledger.files_total) == (1, False, 0)
+
+
+def test_a_row_that_is_as_it_was_is_no_news():
+    row = a_file(b"a", size=5, ref=a_ref(5), unsettled=True)
+    ledger, (job,) = met(row, before=row, is_known=True)
+    ledger.take()
+    ledger.settle(job, row)
+    assert not ledger.has_news
+
+
 def test_a_head_stays_small_however_long_the_names_left_behind_are():
     ledger = Ledger([b"/scratch"])
     for number in range(5000):
@@ -51,17 +75,16 @@ def test_what_is_given_back_is_new_again_in_order():
     assert not ledger.has_news
     ledger.settle(b, b.entry)
     ledger.give_back(taken)
-    (directory,) = directories_of(ledger.take(), over_older=False)
+    (directory,) = directories_of(ledger.take())
     assert [entry.name for entry in directory.entries] == [b"a", b"b", b"c"]
     assert directory.stat is not None
 
 
-def test_over_older_segments_each_new_name_hides_what_was_below_it():
-    ledger, (job,) = met(a_file(b"b"))
+def test_a_new_name_in_a_known_directory_hides_what_was_below_it():
+    ledger, (job,) = met(a_file(b"b"), is_known=True, gone=[b"z"])
     ledger.settle(job, job.entry)
-    ledger.hide(a_directory(b"d/was-a-file"))
-    (directory,) = directories_of(ledger.take(), over_older=True)
-    assert directory.gone == (b"b", b"was-a-file")
+    (directory,) = directories_of(ledger.take())
+    assert directory.gone == (b"b", b"z")
 
 
 def test_special_files_are_counted_as_skipped():

@@ -219,7 +219,7 @@ async def test_a_file_that_cannot_be_read_is_left_and_the_others_are_stored(root
 async def test_p3_few_small_files_are_committed_before_the_walk_ends(root, store, executor, monkeypatch):
     """Large files take long; the pack is not held back until they are through."""
     monkeypatch.setattr(backlog, "PACK_SECONDS", 0.01)
-    monkeypatch.setattr("agent.checkpoint.save.SLICE", 1)
+    monkeypatch.setattr("agent.checkpoint.survey.SLICE", 1)
     (root / "a").mkdir()
     (root / "a" / "small").write_bytes(b"small")
     (root / "b").mkdir()

@@ -18,7 +18,7 @@ def walked(tree, **options):
 
 
 def names(directories):
-    return {d.path: [e.name for e in d.entries] for d in directories}
+    return {d.path: d.names for d in directories}
 
 
 def open_descriptors():
@@ -58,7 +58,7 @@ def test_entries_carry_type_stat_target_and_link(root, tree):
         listener.bind(str(root / "socket"))
     os.mknod(root / "null", 0o600 | 0o020000, os.makedev(1, 3))
     (directory,), problems = walked(tree)
-    found = {e.name: e for e in directory.entries}
+    found = {e.name: e for e in directory.entries(tree)}
     file = found[b"file"]
     assert (file.stat.mode, file.stat.uid, file.stat.gid, file.stat.size) == (0o4751, 1234, 5678, 3)
     assert file.stat.mtime_ns == 1_700_000_000_123_456_789
@@ -78,7 +78,7 @@ def test_a_directory_with_very_many_entries_comes_in_runs(root, tree, monkeypatc
         (root / f"{number}").touch()
     monkeypatch.setattr(walking, "RUN", 3)  # a constant: the format's run is 10,000 entries
     directories, _ = walked(tree)
-    assert [(d.run, len(d.entries), d.stat is not None) for d in directories] == [
+    assert [(d.run, len(d.names), d.stat is not None) for d in directories] == [
         (0, 3, True),
         (1, 3, False),
         (2, 1, False),
@@ -134,7 +134,7 @@ def test_a_path_too_long_to_be_sane_is_a_problem(root, tree, monkeypatch):
     (root / "long" / "er").mkdir(parents=True)
     monkeypatch.setattr(walking, "LONGEST_PATH", 5)  # a constant: 64 KiB take long to build
     directories, problems = walked(tree)
-    assert [d.path for d in directories] == [b"", b"long"]
+    assert [(d.path, d.is_closed) for d in directories] == [(b"", False), (b"long", False), (b"long/er", True)]
     assert [p.detail for p in problems] == ["File name too long"]
 
 
@@ -192,7 +192,7 @@ def test_a_directory_that_may_not_be_read_is_a_problem_and_the_walk_goes_on(root
     else:
         as_nobody()
     directories, problems = seen[0]
-    assert [d.path for d in directories] == [b"", b"a", b"c"]
+    assert [(d.path, d.is_closed) for d in directories] == [(b"", False), (b"a", False), (b"b", True), (b"c", False)]
     assert [(p.path, p.detail) for p in problems] == [(os.fsencode(root / "b"), "Permission denied")]
 
 
@@ -220,7 +220,7 @@ def test_p8_names_swapped_for_links_in_a_loop_never_lead_out(root, tmp_path):
     try:
         for _ in range(300):
             tree = Tree(root)
-            found = {e.name for d in Walk(tree, report=lambda _: None) for e in d.entries}
+            found = {name for d in Walk(tree, report=lambda _: None) for name in d.names}
             tree.close()
             assert b"SECRET" not in found
     finally:

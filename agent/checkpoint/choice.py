@@ -1,0 +1,30 @@
+"""Which files a pass stores: all, or of a copy ahead those that are at rest, up to a number of bytes. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.model.checkpoint import Entry
+
+
+@dataclass(slots=True, kw_only=True)
+class Choice:
+    """`changed_before`: later changes are not stored, as their files may change again soon. `most_bytes`: of all files.
+
+    A file that is not chosen is counted among those left, and an older row of it stands.
+    """
+
+    changed_before: datetime | None = None
+    most_bytes: int | None = None
+
+    def takes(self, entry: Entry) -> bool:
+        """Return whether a file is to be stored, and count its bytes if it is."""
+        stat = entry.stat
+        changed = max(stat.mtime_ns, stat.ctime_ns) / 1e9
+        if self.changed_before is not None and changed >= self.changed_before.timestamp():
+            return False
+        if self.most_bytes is None:
+            return True
+        if stat.size > self.most_bytes:
+            return False
+        self.most_bytes -= stat.size
+        return True

@@ -1,0 +1,49 @@
+"""How much a checkpoint holds, kept while rows are added to it and taken from it. Pure."""
+
+from agent.model.checkpoint import Entry, EntryType, Totals
+
+
+class Counts:
+    """Begins with the `totals` of the head that is built on. The bytes of hard links count once, for all their names.
+
+    A name more or less changes the times of every other name of the file: all of them are taken and added together.
+    """
+
+    def __init__(self, totals: Totals | None = None) -> None:
+        totals = totals or Totals()
+        self.directories = totals.directories
+        self._files = totals.files
+        self._bytes = totals.bytes
+        self._symlinks = totals.symlinks
+        self._skipped = totals.skipped
+        self._torn = totals.torn
+        self._links_taken: set[str] = set()
+
+    def add(self, entry: Entry, *, shared: bool = False) -> None:
+        """Count a row; `shared`: its bytes are those of another name that is counted."""
+        self._change(entry, 1)
+        self._bytes += entry.ref.length if entry.ref and not shared else 0
+
+    def take(self, entry: Entry) -> None:
+        """Count a row no more."""
+        self._change(entry, -1)
+        if entry.link not in self._links_taken:
+            self._bytes -= entry.ref.length if entry.ref else 0
+        if entry.link:
+            self._links_taken.add(entry.link)
+
+    def totals(self) -> Totals:
+        return Totals(
+            files=max(0, self._files),
+            bytes=max(0, self._bytes),
+            directories=max(0, self.directories),
+            symlinks=max(0, self._symlinks),
+            skipped=max(0, self._skipped),
+            torn=max(0, self._torn),
+        )
+
+    def _change(self, entry: Entry, by: int) -> None:
+        self._files += by * (entry.type is EntryType.FILE)
+        self._torn += by * entry.torn
+        self._symlinks += by * (entry.type is EntryType.SYMLINK)
+        self._skipped += by * entry.type.is_skipped

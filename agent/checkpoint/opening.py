@@ -1,0 +1,71 @@
+"""The base of a pass or a scan, made ready: the last head, its segments from this node's disk or from the store."""
+
+import asyncio
+from concurrent.futures import Executor
+
+from agent.checkpoint import segment as segments
+from agent.checkpoint.base import Base, Layer
+from agent.checkpoint.cache import Cache
+from agent.checkpoint.catalog import load_head, load_segment
+from agent.checkpoint.outline import encode, outline_of
+from agent.checkpoint.receipts import Receipts
+from agent.checkpoint.together import blocking
+from agent.errors import PermanentError
+from agent.model.checkpoint import Commit, SegmentRef
+from agent.store.base import ObjectMissing, ObjectStore
+
+
+class Opening:
+    """Where bases come from. `cache` is None where nothing is kept on the disk: then only this checkpoint's own heads
+    are built on, and fetched.
+    """
+
+    def __init__(self, *, store: ObjectStore, prefix: str, cache: Cache | None, executor: Executor) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._cache = cache
+        self._executor = executor
+        self.trouble = ""
+        """Why what was committed before can't be built on; empty when it can, or when there was nothing."""
+
+    async def base(self, roots: tuple[bytes, ...], receipts: Receipts | None = None) -> Base | None:
+        """Return the newest head of these roots; one that `receipts` say was tried is newer than what the disk has.
+
+        None when there is none, or it can't be had: then everything has to be stored.
+        """
+        try:
+            commit = await self._last(receipts)
+            if commit is None or commit.head.roots != roots:
+                return None
+            layers = await asyncio.gather(*map(self._layer, commit.head.segments))
+        except PermanentError as error:
+            self.trouble = str(error)
+            return None
+        return Base(commit=commit, layers=layers)
+
+    async def _last(self, receipts: Receipts | None) -> Commit | None:
+        kept = None if self._cache is None else await blocking(self._executor, self._cache.last)
+        for tried in receipts.earlier_heads if receipts else ():
+            if kept is not None and kept.key == tried.key:
+                break
+            try:
+                commit = await load_head(self._store, self._prefix, tried.key)
+            except ObjectMissing:
+                continue
+            if commit.digest == tried.digest:
+                return commit
+        return kept
+
+    async def _layer(self, ref: SegmentRef) -> Layer:
+        cache = self._cache
+        if cache is not None and (layer := await blocking(self._executor, cache.layer, ref)) is not None:
+            return layer
+        body = await load_segment(self._store, self._prefix, ref, self._executor)
+        layer = await blocking(self._executor, _outlined, body, ref.key)
+        if cache is not None:
+            await blocking(self._executor, cache.keep_segment, ref, layer)
+        return layer
+
+
+def _outlined(body: bytes, key: str) -> Layer:
+    return Layer(body=body, outlines=encode(map(outline_of, segments.decode(body, key=key))))

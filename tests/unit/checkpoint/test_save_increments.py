@@ -1,0 +1,314 @@
+"""Passes over the last head: only what differs is sent and written, and the head says all there is."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.checkpoint import save
+from agent.checkpoint.cache import Cache
+from agent.checkpoint.choice import Choice
+from agent.checkpoint.opening import Opening
+from agent.checkpoint.scan import scan
+from agent.model.checkpoint import EntryType, Totals
+from agent.store.memory import MemoryStore
+from tests.fakes.saved import PREFIX, a_saver, directories, stored, tree_of, tree_on_disk
+
+CHECKPOINTS = [f"20261123T0915{number:02}.000Z-1a2b3c4d" for number in range(60)]
+
+
+class Later:
+    """A wall clock two minutes ahead: files that were written just now are at rest."""
+
+    def now(self):
+        return datetime.now(UTC) + timedelta(minutes=2)
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(6) as pool:
+        yield pool
+
+
+class Node:
+    """A node whose scratch is saved again and again: each time another checkpoint, over what its disk knows."""
+
+    def __init__(self, directory, executor):
+        self.root = directory / "scratch"
+        self.root.mkdir()
+        self.store = MemoryStore(smallest_part=1)
+        self._state = directory / "base"
+        self._executor = executor
+        self._ids = iter(CHECKPOINTS)
+
+    @property
+    def cache(self):
+        return Cache(self._state, place="s3://bucket/hpc")
+
+    def saver(self, **options):
+        fields = {"checkpoint": next(self._ids), "cache": self.cache, "clock": Later()} | options
+        return a_saver(self.store, self.root, self._executor, **fields)
+
+    async def save(self, **options):
+        saver = self.saver(**options)
+        await saver.copy()
+        return (await saver.commit()).head
+
+    async def objects(self):
+        return [key for key in await stored(self.store, "data/") if "/seg-" not in key]
+
+    async def scan(self):
+        opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor)
+        base = await opening.base((os.fsencode(self.root),))
+        return await scan(roots=[self.root], exclude=[], base=base, executor=self._executor)
+
+
+@pytest.fixture
+def node(executor):
+    # A disk: /tmp may be a tmpfs, whose times tell of no write through mmap; /var/tmp outlives a reboot (hier(7)).
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Node(Path(directory), executor)
+
+
+def plant(root):
+    for name in ("a", "a/b", "empty", "c"):
+        (root / name).mkdir()
+    for number in range(20):
+        (root / "a" / f"{number:02}").write_bytes(b"%d" % number)
+    (root / "a" / "b" / "deep").write_bytes(b"deep")
+    (root / "c" / "file").write_bytes(b"c")
+    (root / "link").symlink_to("nowhere")
+    os.link(root / "c" / "file", root / "a" / "hard")
+
+
+async def totals_of(store, head):
+    """What the segments of a head hold, counted anew."""
+    found = await directories(store, head)
+    entries = [entry for directory in found for entry in directory.entries]
+    once = {entry.link or (number,): entry for number, entry in enumerate(entries)}
+    return Totals(
+        files=sum(entry.type is EntryType.FILE for entry in entries),
+        bytes=sum(entry.ref.length for entry in once.values() if entry.ref),
+        directories=sum(not directory.run for directory in found),
+        symlinks=sum(entry.type is EntryType.SYMLINK for entry in entries),
+        skipped=sum(entry.type.is_skipped for entry in entries),
+        torn=sum(entry.torn for entry in entries),
+    )
+
+
+async def test_with_nothing_changed_the_next_head_names_the_same_segments(node):
+    plant(node.root)
+    first = await node.save()
+    objects = await node.objects()
+    second = await node.save()
+    assert second.segments == first.segments
+    assert (second.totals, second.complete, second.checkpoint != first.checkpoint) == (first.totals, True, True)
+    assert await node.objects() == objects
+
+
+async def test_a_delta_holds_only_what_differs(node):
+    plant(node.root)
+    first = await node.save()
+    (node.root / "a" / "03").write_bytes(b"changed")
+    (node.root / "a" / "04").unlink()
+    (node.root / "new").write_bytes(b"new")
+    second = await node.save()
+    assert second.segments[:-1] == first.segments
+    assert second.segments[-1].entries == 2
+    assert await tree_of(node.store, second) == tree_on_disk(node.root)
+    assert second.totals == await totals_of(node.store, second)
+    assert second.totals.files == first.totals.files
+
+
+def link_to_directory(root):
+    (root / "link").unlink()
+    (root / "link").mkdir()
+    (root / "link" / "x").write_bytes(b"x")
+
+
+def directory_to_link(root):
+    shutil.rmtree(root / "c")
+    (root / "c").symlink_to("a")
+
+
+def directory_to_file(root):
+    shutil.rmtree(root / "c")
+    (root / "c").write_bytes(b"file now")
+
+
+def moved_and_replaced(root):
+    (root / "a" / "b").rename(root / "b")
+    (root / "a" / "b").write_bytes(b"file now")
+
+
+CHANGES = {
+    "a directory with another name": lambda root: (root / "a").rename(root / "z"),
+    "a link that became a directory": link_to_directory,
+    "a directory that became a link": directory_to_link,
+    "a directory that became a file": directory_to_file,
+    "a directory that moved, a file in its place": moved_and_replaced,
+    "the mode of a directory": lambda root: (root / "empty").chmod(0o700),
+    "the mode of a file": lambda root: (root / "a" / "03").chmod(0o700),
+    "an attribute of a directory": lambda root: os.setxattr(root / "empty", "user.a", b"1"),
+    "a name less of a file": lambda root: (root / "a" / "hard").unlink(),
+    "an empty directory less": lambda root: (root / "empty").rmdir(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_whatever_became_of_a_name_the_next_head_says_so(node, change):
+    plant(node.root)
+    await node.save()
+    change(node.root)
+    head = await node.save()
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    assert head.totals == await totals_of(node.store, head)
+    assert head.complete
+    again = await node.save()
+    assert again.segments == head.segments
+
+
+async def test_files_whose_metadata_changed_are_read_and_not_sent_again(node):
+    plant(node.root)
+    await node.save()
+    objects = await node.objects()
+    os.utime(node.root / "a" / "03")
+    (node.root / "a" / "05").chmod(0o600)
+    head = await node.save()
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    assert len(await node.objects()) == len(objects) + 2  # times can't tell: an equal size and content is still sent
+
+
+async def test_a_file_that_may_have_changed_unseen_is_read_and_not_sent_again(node):
+    plant(node.root)
+    now = type("Now", (), {"now": lambda _: datetime.now(UTC)})()
+    await node.save(clock=now)
+    objects = await node.objects()
+    assert (await node.scan()).unsure_files == 23
+    head = await node.save(quiesced=True)
+    assert await node.objects() == objects
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    assert (await node.scan()).unsure_files == 0
+
+
+async def test_above_eight_segments_they_are_made_one(node, monkeypatch):
+    monkeypatch.setattr(save, "MOST_LAYERS", 3)  # a constant
+    plant(node.root)
+    counts = []
+    for number in range(9):
+        (node.root / f"more {number}").write_bytes(b"%d" % number)
+        (node.root / "a" / f"{number:02}").unlink()
+        head = await node.save()
+        counts.append(len(head.segments))
+        assert await tree_of(node.store, head) == tree_on_disk(node.root)
+        assert head.totals == await totals_of(node.store, head)
+    assert max(counts) == 4
+    assert counts.count(2) >= 2
+
+
+async def test_what_is_damaged_on_the_disk_is_had_from_the_store(node):
+    plant(node.root)
+    first = await node.save()
+    for path in node.cache._directory.iterdir():
+        if path.name != "head.json":
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+    second = await node.save()
+    assert second.segments == first.segments
+    (node.cache._directory / "head.json").write_bytes(b"{}")
+    third = await node.save()
+    assert await tree_of(node.store, third) == tree_on_disk(node.root)
+    assert third.segments != first.segments
+
+
+async def test_a_copy_ahead_leaves_what_changed_of_late_with_its_older_row(node):
+    plant(node.root)
+    await node.save()
+    before = tree_on_disk(node.root)
+    (node.root / "a" / "03").write_bytes(b"changed")
+    (node.root / "fresh").write_bytes(b"fresh")
+    os.utime(node.root / "fresh", (1, 1))
+    head = await node.save(choice=Choice(changed_before=datetime.now(UTC) - timedelta(minutes=1)))
+    assert not head.complete
+    assert (head.left.files, set(head.left.paths)) == (2, {f"{node.root}/a/03", f"{node.root}/fresh"})
+    tree = await tree_of(node.store, head)
+    name = os.fsencode(node.root / "a" / "03")
+    assert tree[name] == before[name]
+    assert (await node.save()).complete
+
+
+async def test_a_copy_ahead_stores_no_more_than_it_may(node):
+    for number in range(10):
+        (node.root / f"{number}").write_bytes(bytes(100))
+    head = await node.save(choice=Choice(most_bytes=350))
+    assert (head.totals.files, head.left.files, head.complete) == (3, 7, False)
+    looked = await node.scan()
+    assert (looked.files, looked.bytes, looked.total_files, looked.total_bytes) == (7, 700, 10, 1000)
+
+
+async def test_a_scan_says_what_is_not_saved_and_since_when(node):
+    plant(node.root)
+    looked = await node.scan()
+    assert (looked.files, looked.total_files, looked.problems) == (23, 23, 0)
+    await node.save()
+    looked = await node.scan()
+    assert (looked.files, looked.bytes, looked.oldest_change, looked.total_files) == (0, 0, None, 23)
+    (node.root / "new").write_bytes(b"12345")
+    looked = await node.scan()
+    changed = datetime.fromtimestamp((node.root / "new").stat().st_ctime_ns / 1e9, UTC)
+    assert (looked.files, looked.bytes, looked.oldest_change, looked.total_files) == (1, 5, changed, 24)
+    assert looked.cpu_seconds > 0
+
+
+names = st.sampled_from(["a", "b", "a-b", "c", "d.x"])
+paths = st.lists(names, min_size=1, max_size=3).map("/".join)
+acts = st.tuples(st.sampled_from(["write", "mkdir", "remove", "link", "symlink", "rename", "chmod"]), paths, paths)
+
+
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def act(root, what, path, other):
+    """Do something to the tree, or nothing where it does not apply."""
+    one, two = root / path, root / other
+    acts = {
+        "write": lambda: (one.parent.mkdir(parents=True, exist_ok=True), one.write_bytes(os.urandom(5))),
+        "mkdir": lambda: one.mkdir(parents=True),
+        "remove": lambda: remove(one),
+        "link": lambda: os.link(one, two),
+        "symlink": lambda: one.symlink_to("x"),
+        "rename": lambda: one.rename(two),
+        "chmod": lambda: one.chmod(0o711),
+    }
+    with suppress(OSError):
+        acts[what]()
+
+
+@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.lists(acts, max_size=8), min_size=2, max_size=4))
+def test_after_any_changes_each_head_restores_the_tree_as_it_was(passes):
+    async def run():
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory, ThreadPoolExecutor(4) as executor:
+            node = Node(Path(directory), executor)
+            for todo in passes:
+                for one in todo:
+                    act(node.root, *one)
+                head = await node.save()
+                assert head.complete
+                assert await tree_of(node.store, head) == tree_on_disk(node.root)
+                assert head.totals == await totals_of(node.store, head)
+                looked = await node.scan()
+                assert (looked.files, looked.total_files) == (0, head.totals.files)
+
+    asyncio.run(run())
