@@ -3,9 +3,8 @@
 import asyncio
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from agent.clock import SystemClock
@@ -14,6 +13,7 @@ from agent.errors import AgentError
 from agent.model.drain import NodeState
 from agent.processes import Processes
 from agent.settings import Mode, Settings
+from agent.slurm.barrier import calls_us, scripts
 from agent.slurm.command import Scontrol
 from agent.slurm.errors import SlurmMissing
 from agent.slurm.host import Host
@@ -27,11 +27,8 @@ SLURM, NODE, RIGHT, BARRIER = NAMES
 
 SECONDS: Final = 5.0
 """For one scontrol. A dead controller takes longer to be given up (MessageTimeout), which says as much."""
-OURS: Final = "hpc-agent"
-"""What a Prolog or Epilog that calls the agent contains."""
 
 _UID: Final = re.compile(r".*\((\d+)\)")
-_PATTERN: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +116,7 @@ async def look_at_barrier(values: Mapping[str, str], processes: Processes) -> Fi
     missing: list[str] = []
     for kind in ("Epilog", "Prolog"):
         try:
-            if not await _has_ours(scripts(values, kind), processes):
+            if not await calls_us(scripts(values, kind), processes):
                 missing.append(kind)
         except AgentError as error:
             return unknown(BARRIER, f"{kind}: {error.detail}", error.hint)
@@ -127,21 +124,3 @@ async def look_at_barrier(values: Mapping[str, str], processes: Processes) -> Fi
         return green(BARRIER, "Epilog and Prolog call the agent")
     said = f"no barrier: no {' and no '.join(missing)} of Slurm calls the agent"
     return yellow(BARRIER, said, "Slurm may give a node away, or start a job again, before its files are saved")
-
-
-def scripts(values: Mapping[str, str], kind: str) -> list[str]:
-    """Return the paths and patterns of the Prolog or Epilog: `Epilog = /a,/b/*`, or `Epilog[0] = /a` and so on."""
-    found = [text for key, text in values.items() if key == kind or key.startswith(f"{kind}[")]
-    return [path.strip() for text in found for path in text.split(",") if path.strip()]
-
-
-async def _has_ours(paths: Sequence[str], processes: Processes) -> bool:
-    # In children: these files are often on a hard NFS mount.
-    for path in paths:
-        argv = ["grep", "-ls", "-e", OURS, "--", path]
-        if _PATTERN.search(path):
-            pure = PurePosixPath(path)
-            argv = ["grep", "-Rls", f"--include={pure.name}", "-e", OURS, "--", str(pure.parent)]
-        if (await processes.run(argv, seconds=SECONDS / 2)).out.strip():
-            return True
-    return False

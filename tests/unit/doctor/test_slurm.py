@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.slurm import Machine, look_at_barrier, look_at_slurm, may_drain, scripts
+from agent.doctor.slurm import Machine, look_at_barrier, look_at_slurm, may_drain
 from agent.processes import ChildTimedOut, SystemProcesses
 from agent.settings import load
 from agent.slurm.host import Host
@@ -77,12 +77,6 @@ def test_who_may_drain_is_told_without_draining(uid, level):
 
 def test_a_right_that_only_the_agent_has_says_run_as_root():
     assert may_drain({}, 1000).hint == "run as root"
-
-
-def test_scripts_are_one_or_several():
-    assert scripts({"Epilog": "/a,/b/*", "EpilogMsgTime": "2000 usec"}, "Epilog") == ["/a", "/b/*"]
-    assert scripts({"Epilog[0]": "/a", "Epilog[1]": "/b"}, "Epilog") == ["/a", "/b"]
-    assert scripts({"Epilog": ""}, "Epilog") == []
 
 
 async def test_the_barrier_is_found_in_a_file_and_in_a_folder(tmp_path):
