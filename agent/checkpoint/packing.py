@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Final
 
 from agent.checkpoint import pack
+from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.known import known_bytes
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.receipt import ObjectReceipt, signature
@@ -37,6 +38,8 @@ class Packed:
     """
 
     key: str
+    buffer: bytearray
+    """What `body` is in."""
     body: memoryview = field(default_factory=lambda: memoryview(b""))
     crc64nvme: int = 0
     stored: list[tuple[Job, Entry]] = field(default_factory=list)
@@ -64,6 +67,7 @@ class Packing:
         trees: Mapping[int, Tree],
         roots: Sequence[bytes],
         below: int,
+        buffers: Buffers,
         receipts: Receipts,
         clock: Clock,
         quiesced: bool,
@@ -71,6 +75,7 @@ class Packing:
         self._trees = trees
         self._roots = tuple(roots)
         self._below = below
+        self._buffers = buffers
         self._receipts = receipts
         self._clock = clock
         self._quiesced = quiesced
@@ -78,8 +83,9 @@ class Packing:
     def pack(self, jobs: Sequence[Job], key: str) -> Packed:
         """Read the files and return the pack that holds them, which is to be stored at `key`."""
         heads = [self._head(job, job.entry.stat) for job in jobs]
-        sheet = _Sheet(sum(map(len, heads)) + sum(pack.padded(job.entry.stat.size) for job in jobs))
-        packed = Packed(key=key)
+        room = sum(map(len, heads)) + sum(pack.padded(job.entry.stat.size) for job in jobs)
+        packed = Packed(key=key, buffer=self._buffers.take(room + len(pack.END)))
+        sheet = _Sheet(packed.buffer, room)
         for home, files in groupby(zip(jobs, heads, strict=True), key=_home):
             self._add_folder(packed, sheet, home, list(files))
         packed.body = sheet.close()
@@ -153,8 +159,8 @@ class Packing:
 class _Sheet:
     """The bytes of a pack being filled, from the front. What was read last stays only when it is kept."""
 
-    def __init__(self, room: int) -> None:
-        self._view = memoryview(bytearray(room + len(pack.END)))
+    def __init__(self, buffer: bytearray, room: int) -> None:
+        self._view = memoryview(buffer)
         self._room = room
         self._end = 0
         self._data = 0
@@ -174,7 +180,7 @@ class _Sheet:
         while at < end and (count := os.preadv(fd, [self._view[at:end]], at - start)):
             at += count
         last = start + pack.padded(size)
-        if at < last:  # an attempt before this one may have left something there
+        if at < last:  # whatever was there before
             self._view[at:last] = bytes(last - at)
         return crc64nvme(self._view[start:end])
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 from agent.chance import Chance
 from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.base import Base
+from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.commits import Commits
@@ -37,6 +38,8 @@ from agent.store.base import ObjectStore
 MIB = 1 << 20
 MOST_LAYERS = 8
 """More segments of earlier passes are made into one: each of them is read by whoever reads the checkpoint."""
+SPARE = 64 << 10
+"""What the members of a pack may take more than was reckoned: long names."""
 COMMIT_SECONDS = 4.0
 """Between the beginnings of two commits: P3 promises five seconds, and a commit takes a while."""
 REPORT_SECONDS = 0.2
@@ -101,6 +104,9 @@ class Saver:
         self._bytes_sent = 0
         self._reported = float("-inf")
         self._ledger = Ledger(self._survey.roots)
+        memory = connections * part_size
+        buffer_size = max(part_size, pack_size + SPARE)
+        buffers = Buffers(buffer_size, -(-memory // buffer_size))
         self._uploads = Uploads(
             store=store,
             prefix=prefix,
@@ -108,11 +114,13 @@ class Saver:
             pass_id=self._pass_id,
             receipts=receipts,
             executor=executor,
+            buffers=buffers,
             part_size=part_size,
-            memory=connections * part_size,
+            memory=memory,
             sent=self._count_sent,
         )
         packing = Packing(
+            buffers=buffers,
             trees=self._survey.trees,
             roots=self._survey.roots,
             below=pack_below,
@@ -125,6 +133,7 @@ class Saver:
             backlog=self._backlog,
             uploads=self._uploads,
             packing=packing,
+            buffers=buffers,
             ledger=self._ledger,
             links=self._links,
             clock=clock,

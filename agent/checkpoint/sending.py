@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from agent.checkpoint.backlog import Backlog, Slice
+from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
 from agent.checkpoint.packing import ATTEMPTS, Packing
@@ -38,6 +39,7 @@ class Sending:
         backlog: Backlog,
         uploads: Uploads,
         packing: Packing,
+        buffers: Buffers,
         ledger: Ledger,
         links: Links,
         clock: Clock,
@@ -50,6 +52,7 @@ class Sending:
         self._backlog = backlog
         self._uploads = uploads
         self._packing = packing
+        self._buffers = buffers
         self._ledger = ledger
         self._links = links
         self._clock = clock
@@ -98,6 +101,7 @@ class Sending:
     async def _store(self, job: Job) -> None:
         """Read and store a file of one request; begin with one that is larger."""
         at = self._clock.now()
+        buffer = self._buffers.take(self._largest)
         read = partial(
             read_whole,
             self._trees[job.home.root],
@@ -105,6 +109,7 @@ class Sending:
             job.entry.name,
             largest=self._largest,
             attempts=ATTEMPTS,
+            into=buffer,
         )
         try:
             found = await self._run(read)
@@ -114,9 +119,11 @@ class Sending:
             return
         settled = self._is_settled(job, found.stat, at)
         if isinstance(found, Source):
+            self._buffers.give(buffer)
             await self._begin_or_lose(job, found, settled=settled)
             return
         await self._put(job, found, settled=settled)
+        self._buffers.give(buffer)
 
     async def _put(self, job: Job, whole: Whole, *, settled: bool) -> None:
         self.settle(job, await self._uploads.put(job, self._ledger.path_of(job), whole, settled=settled))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 
+from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.keys import file_key, full, pack_key
 from agent.checkpoint.known import known_bytes
 from agent.checkpoint.ledger import Job
@@ -36,6 +37,7 @@ class Uploads:
         pass_id: str,
         receipts: Receipts,
         executor: Executor,
+        buffers: Buffers,
         part_size: int,
         memory: int,
         sent: Callable[[int], None],
@@ -46,6 +48,7 @@ class Uploads:
         self._pass_id = pass_id
         self._receipts = receipts
         self._executor = executor
+        self._buffers = buffers
         self._part_size = part_size
         self._memory = memory
         self._sent = sent
@@ -66,6 +69,7 @@ class Uploads:
         if packed.body:
             await self._store.put(full(self._prefix, packed.key), packed.body, crc64nvme=packed.crc64nvme)
             self._sent(len(packed.body))
+        self._buffers.give(packed.buffer)
         self._receipts.packed(packed.receipts)
 
     async def put(self, job: Job, path: bytes, whole: Whole, *, settled: bool) -> Entry:
@@ -131,13 +135,15 @@ class Uploads:
     async def _holds(self, source: Source, checksum: int) -> bool:
         """Return whether the bytes of a large file have this checksum: all are read, none is sent. Raises OSError."""
         found = 0
+        buffer = self._buffers.take(self._part_size)
         for offset in range(0, source.length, self._part_size):
             length = min(self._part_size, source.length - offset)
             try:
-                _, one = await self._read(source, offset, length, check=True)
+                _, one = await self._read(source, offset, length, buffer, check=True)
             except SourceChanged:
                 return False
             found = combine(found, one, length)
+        self._buffers.give(buffer)
         return found == checksum
 
     def _same(self, job: Job, path: bytes, whole: Whole) -> ObjectRef | None:
@@ -161,11 +167,14 @@ class Uploads:
         goes on), UploadMissing when the store dropped the upload, OSError.
         """
         offset, length = transfer.span(number)
-        body, checksum = await self._read(transfer.source, offset, length, check=not transfer.torn)
+        buffer = self._buffers.take(length)
+        body, checksum = await self._read(transfer.source, offset, length, buffer, check=not transfer.torn)
         if (part := transfer.unchanged(number, checksum)) is not None:
+            self._buffers.give(buffer)
             return part
         key = full(self._prefix, transfer.key)
         part = await self._store.put_part(key, transfer.upload, number, body, crc64nvme=checksum)
+        self._buffers.give(buffer)
         self._sent(len(body))
         self._receipts.part(transfer.upload, part)
         await self.write_receipts()
@@ -190,8 +199,10 @@ class Uploads:
     def _new_key(self, job: Job) -> str:
         return file_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter), name=job.entry.name)
 
-    async def _read(self, source: Source, offset: int, length: int, *, check: bool) -> tuple[bytes, int]:
-        read = partial(_read_part, source, offset, length, check=check)
+    async def _read(
+        self, source: Source, offset: int, length: int, into: bytearray, *, check: bool
+    ) -> tuple[memoryview, int]:
+        read = partial(_read_part, source, offset, length, into, check=check)
         return await asyncio.get_running_loop().run_in_executor(self._executor, read)
 
     def _transfer(
@@ -258,8 +269,8 @@ def resumable(stored: Sequence[Part], receipt: UploadReceipt) -> list[Part]:
     return found
 
 
-def _read_part(source: Source, offset: int, length: int, *, check: bool) -> tuple[bytes, int]:
-    read = source.read(offset, length)
+def _read_part(source: Source, offset: int, length: int, into: bytearray, *, check: bool) -> tuple[memoryview, int]:
+    read = source.read(offset, length, into)
     if check:
         source.check()
     return read

@@ -1,6 +1,7 @@
 """The command `hpc-agent`: which command, and what its end means to the shell."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -29,10 +30,13 @@ COMMANDS: Final = {
     "demo": "the whole story on this machine",
 }
 HIDDEN: Final = ("copier",)
+_OBJECTS: Final = 20_000
+"""How many more there are before the collector looks for cycles: 700 have it look 200 times while modules load."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` and return its exit code."""
+    gc.set_threshold(_OBJECTS)
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -35,7 +35,7 @@ class Whole:
     stat: Stat
     xattrs: Mapping[str, bytes]
     extents: Extents | None
-    body: bytes
+    body: memoryview
     crc64nvme: int
     torn: bool
 
@@ -61,13 +61,16 @@ class Source:
         self.length = self._starts[-1]
         """How many bytes are stored of it: its size without the holes."""
 
-    def read(self, offset: int, length: int) -> tuple[bytes, int]:
-        """Return `length` bytes from `offset` of the stored bytes, and their CRC-64/NVME.
+    def read(self, offset: int, length: int, into: bytearray | None = None) -> tuple[memoryview, int]:
+        """Return `length` bytes from `offset` of the stored bytes, and their CRC-64/NVME; they are put `into` a buffer.
 
         Where the file became shorter there are zeros; `check` tells. Raises OSError.
         """
-        runs = [_read(self._fd, start, count) for start, count in self._within(offset, length)]
-        body = runs[0] if len(runs) == 1 else b"".join(runs)
+        body = memoryview(bytearray(length) if into is None else into)[:length]
+        at = 0
+        for start, count in self._within(offset, length):
+            _read(self._fd, start, body[at : at + count])
+            at += count
         return body, crc64nvme(body)
 
     def check(self) -> None:
@@ -88,8 +91,10 @@ class Source:
             offset, length, piece = offset + count, length - count, piece + 1
 
 
-def read_whole(tree: Tree, folder: bytes, name: bytes, *, largest: int, attempts: int) -> Whole | Source:
-    """Read a file of at most `largest` stored bytes; a larger one is returned open and unread.
+def read_whole(
+    tree: Tree, folder: bytes, name: bytes, *, largest: int, attempts: int, into: bytearray | None = None
+) -> Whole | Source:
+    """Read a file of at most `largest` stored bytes, `into` a buffer; a larger one is returned open and unread.
 
     A file that changes while it is read is read `attempts` times, and is `torn` when it changed each time. Raises
     OSError.
@@ -99,7 +104,7 @@ def read_whole(tree: Tree, folder: bytes, name: bytes, *, largest: int, attempts
         source = Source(tree, folder, name)
         if source.length > largest:
             return source
-        body, checksum = source.read(0, source.length) if source.length else (b"", 0)
+        body, checksum = source.read(0, source.length, into)
         try:
             source.check()
         except SourceChanged:
@@ -119,16 +124,12 @@ def read_whole(tree: Tree, folder: bytes, name: bytes, *, largest: int, attempts
     )
 
 
-def _read(fd: int, start: int, count: int) -> bytes:
-    data = os.pread(fd, count, start)
-    if len(data) == count:
-        return data
-    runs = [data]
-    while data and (count := count - len(data)):
-        start += len(data)
-        data = os.pread(fd, count, start)
-        runs.append(data)
-    return b"".join((*runs, bytes(count)))
+def _read(fd: int, start: int, body: memoryview) -> None:
+    """Fill `body` with what is in a file from `start` on, with zeros from where the file ends."""
+    done = 0
+    while done < len(body) and (count := os.preadv(fd, [body[done:]], start + done)):
+        done += count
+    body[done:] = bytes(len(body) - done)
 
 
 def extents_of(fd: int, found: os.stat_result) -> Extents | None:

@@ -331,15 +331,15 @@ async def test_p3_cut_anywhere_the_commit_restores_what_it_says(root, store, exe
 
 async def test_a_file_that_can_not_be_read_is_left_and_the_others_go_on(root, store, executor, monkeypatch):
     plant(root, files=5)
-    real = os.pread
+    real = os.preadv
 
-    def failing(fd, count, offset):
+    def failing(fd, buffers, offset):
         name = str(Path(f"/proc/self/fd/{fd}").readlink())
         if name.endswith(("/a/3", "/big1")):
             raise OSError(5, "Input/output error")
-        return real(fd, count, offset)
+        return real(fd, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", failing)  # the kernel: no disk here fails on demand
+    monkeypatch.setattr(os, "preadv", failing)  # the kernel: no disk here fails on demand
     saver = a_saver(store, root, executor)
     await saver.copy()
     commit = await saver.commit()

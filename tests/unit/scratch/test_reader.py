@@ -94,16 +94,16 @@ def test_a_file_that_became_shorter_reads_as_zeros(root, tree):
 def test_a_file_that_changes_is_read_again_and_torn_in_the_end(root, tree, monkeypatch, changes, torn, reads):
     (root / "f").write_bytes(b"x" * 100)
     sizes = []
-    real = os.pread
+    real = os.preadv
 
-    def meddled(fd, count, offset):
-        data = real(fd, count, offset)
-        sizes.append(len(data))
+    def meddled(fd, buffers, offset):
+        count = real(fd, buffers, offset)
+        sizes.append(count)
         if len(sizes) <= changes:
             os.truncate(root / "f", 100 + len(sizes))
-        return data
+        return count
 
-    monkeypatch.setattr(os, "pread", meddled)  # the moment between two system calls
+    monkeypatch.setattr(os, "preadv", meddled)  # the moment between two system calls
     found = whole(tree, b"f")
     assert (found.torn, len(sizes)) == (torn, reads)
     assert len(found.body) == found.stat.size == 99 + reads
