@@ -25,16 +25,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    signal.alarm(LONGEST)
     job, life = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_JOB_RESTART_COUNT", "")
     if not job.isdecimal():
         note("not called by Slurm's Epilog: there is no SLURM_JOB_ID")
         return Exit.DONE
     request = {"op": "epilog", "job": int(job), "life": int(life) if life.isdecimal() else None}
+    signal.alarm(LONGEST)
     try:
         for answer in socket.follow(socket.place(chosen.config, os.environ), request, seconds=SILENCE):
             if "result" in answer:
                 break
     except AgentError as error:
         note(str(error))
+    finally:
+        signal.alarm(0)
     return Exit.DONE

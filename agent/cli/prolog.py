@@ -33,7 +33,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     began = time.monotonic()
-    signal.alarm(HANGING)
     environ = os.environ
     environ.update({name: value for name, value in environment(ENVIRONMENT).items() if name not in environ})
     try:
@@ -43,12 +42,15 @@ def run(chosen: argparse.Namespace) -> int:
         return Exit.DONE
     if start.life == 0:
         return Exit.DONE
+    signal.alarm(HANGING)
     try:
         from agent.cli.requeued import come_home
 
         result, said = come_home(start, chosen.config, environ, began=began)
     except AgentError as error:
         result, said = Result.NONE, str(error)
+    finally:
+        signal.alarm(0)
     tell(f"job {start.ref}: restore {result}: {said}")
     try:
         leave(Path(socket.place(chosen.config, environ)).parent / FOLDER, start.id, result)
