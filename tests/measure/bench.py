@@ -21,7 +21,7 @@ from pathlib import Path
 import aioboto3
 
 from agent import __version__
-from tests.measure import idle, sink
+from tests.measure import idle, scan, sink
 from tests.measure.authority import Authority, make
 from tests.measure.clients import BUCKET, CLIENTS, REGION, TOOLS, Client, missing
 from tests.measure.table import Series, table, wall_ratios
@@ -148,6 +148,10 @@ def measured(bench: Bench, chosen: argparse.Namespace) -> Iterator[str]:
     if chosen.far and FAR in chosen.only:
         far = bench.far(WORKLOADS[FAR].shrunk(QUICK if chosen.quick else 1), program)
         yield f"## Save {FAR}, every answer {FAR_MS} ms late\n\n" + wall_ratios(far, FAR_TARGETS)
+    if chosen.scan:
+        with sink.seaweedfs(bench.data / "scan", bench.authority) as server:
+            asyncio.run(make_bucket(server))
+            yield "## A tree that did not change\n\n" + scan.measured(server, bench.work, chosen.scan)
     if chosen.idle:
         yield "## Idle\n\n" + idle.measured(chosen.idle, idle.FILES)
 
@@ -192,6 +196,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--save", action="store_true", help="only saving")
     parser.add_argument("--restore", action="store_true", help="only restoring")
     parser.add_argument("--far", action="store_true", help=f"only saving {FAR} with {FAR_MS} ms to each answer")
+    parser.add_argument(
+        "--scan", type=int, nargs="?", const=scan.FILES, metavar="FILES", help="only a large tree that did not change"
+    )
     parser.add_argument("--idle", type=float, metavar="MINUTES", help="only an agent with nothing to do")
     parser.add_argument("--dir", type=Path, help="where the trees are made, of 5 GB; a temporary directory")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.name}")
@@ -201,7 +208,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: Sequence[str]) -> int:
     chosen = arguments().parse_args(words)
     chosen.words = words
-    if not (chosen.save or chosen.restore or chosen.far or chosen.idle):
+    if not any((chosen.save, chosen.restore, chosen.far, chosen.scan, chosen.idle)):
         chosen.save = chosen.restore = chosen.far = True
     if reason := sink.missing():
         raise SystemExit(reason)

@@ -21,6 +21,8 @@ REGION = "us-east-1"
 WORKERS = 32
 """Requests at once of the others: with more, they only use more CPU here."""
 WAITING = 600.0
+SETTLING = 0.2
+"""Seconds until the last of a copier that has ended is counted."""
 HPC_AGENT = (sys.executable, "-m", "agent")
 
 
@@ -71,32 +73,21 @@ class Standalone:
 
 
 class Daemon:
-    """This engine in the running daemon: the CPU is that of control and the copier, the memory the copier's.
+    """This engine in the running daemon, one of its own for each save: the next one of the same would send nothing.
 
-    A daemon of its own for each save, because the next one of the same would send nothing. It has made one checkpoint
-    of an empty scratch before.
+    It has made one checkpoint of a scratch with one small file before.
     """
 
     name = "hpc-agent daemon"
 
     def save(self, tree: Path, server: Server, prefix: str, work: Path) -> Cost:
-        with _daemon(server, prefix, work) as running:
-            _checkpoint(running)
+        with daemon(server, prefix, work) as running:
+            checkpoint(running)
             place = tree.rename(running.scratch / tree.name)
             try:
-                return self._measured(running)
+                return checkpoint(running)
             finally:
                 place.rename(tree)
-
-    def _measured(self, running: Lone) -> Cost:
-        family = Family(running.pid)
-        cpu, began = family.cpu, time.monotonic()
-        with family.watched():
-            said = _checkpoint(running)
-        wall = time.monotonic() - began
-        if not said["complete"] or said["trouble"]:
-            raise Failed(f"the daemon's checkpoint: {said}")
-        return Cost(cpu=family.cpu - cpu, wall=wall, rss=family.rss)
 
 
 class S5cmd:
@@ -138,7 +129,8 @@ def missing(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _daemon(server: Server, prefix: str, work: Path) -> Iterator[Lone]:
+def daemon(server: Server, prefix: str, work: Path) -> Iterator[Lone]:
+    """Run a daemon that saves to `prefix`."""
     directory = work / "daemon"
     directory.mkdir()
     leading = {name: value for name, value in environment(server, work).items() if name.startswith("AWS_")}
@@ -151,9 +143,18 @@ def _daemon(server: Server, prefix: str, work: Path) -> Iterator[Lone]:
         shutil.rmtree(directory)
 
 
-def _checkpoint(running: Lone) -> Mapping[str, object]:
-    answers = follow(str(running.socket), {"op": "checkpoint"}, seconds=WAITING)
-    return next(answer["result"] for answer in answers if "result" in answer)
+def checkpoint(running: Lone) -> Cost:
+    """Have a daemon make a checkpoint: the CPU is that of control and the copier, the memory the copier's."""
+    family = Family(running.pid)
+    cpu, began = family.cpu, time.monotonic()
+    with family.watched():
+        answers = follow(str(running.socket), {"op": "checkpoint"}, seconds=WAITING)
+        said = next(answer["result"] for answer in answers if "result" in answer)
+        wall = time.monotonic() - began
+        time.sleep(SETTLING)
+    if not said["complete"] or said["trouble"]:
+        raise Failed(f"the daemon's checkpoint: {said}")
+    return Cost(cpu=family.cpu - cpu, wall=wall, rss=family.rss)
 
 
 def _url(prefix: str) -> str:
