@@ -42,6 +42,10 @@ def _rows(status: Document, now: datetime) -> Iterator[tuple[str, str]]:
     if not notices:
         yield "notice", "none"
     yield "drain", DRAINS.get(str(status.get("drain")), "not known")
+    if status.get("unsaved") and status.get("state") == "watching":
+        yield "estimate", _estimate(status)
+    if (status.get("container_layers") or {}).get("paths"):
+        yield "left out", _layers(status["container_layers"])
     if status.get("progress"):
         yield from _progress_rows(status["progress"])
     yield "checkpoint", _checkpoint(status["checkpoint"], now) if status.get("checkpoint") else "none"
@@ -104,6 +108,19 @@ def _checkpoint(checkpoint: Document, now: datetime) -> str:
     if checkpoint.get("left_files"):
         text += f"; left behind: {checkpoint['left_files']:,} files, {size(checkpoint['left_bytes'])}"
     return f"{text}; changed while read: {checkpoint['torn']:,} files" if checkpoint.get("torn") else text
+
+
+def _estimate(status: Document) -> str:
+    unsaved, ahead = status["unsaved"], status.get("ahead") or {}
+    text = f"a notice now would cost about {span(status['evacuation_estimate_seconds'])}"
+    text += f" ({size(unsaved['bytes'])} unsaved, looked {span(unsaved['looked_seconds_ago'])} ago"
+    text += ")" if unsaved["rate_is_measured"] else f"; {unsaved['bytes_per_second'] / 1e6:.0f} MB/s assumed)"
+    return f"{text}; {size(ahead['bytes_today'])} saved ahead today" if ahead.get("bytes_today") else text
+
+
+def _layers(layers: Document) -> str:
+    known = "" if layers["bytes"] is None else f" ({size(layers['bytes'])})"
+    return f"container images in {', '.join(layers['paths'])}{known}"
 
 
 def _clock(text: str) -> str:

@@ -1,8 +1,9 @@
 """What control and copier say to each other: one JSON object a line over a socketpair.
 
-Control says Save once, then at any time Finish (commit what is there) or Record (store a document). The copier answers
-with any number of Moved, Committed and Waiting, then Copied when all is sent, and Saved as the answer to Finish.
-Refused is the answer to anything that can't be done. End of file on either side ends the copier.
+Control says Save once, then at any time Finish (commit what is there) or Record (store a document); or Scan, and
+nothing else. The copier answers Scan with Scanned; Save with any number of Moved, Committed and Waiting, then Copied
+when all is sent, and Saved as the answer to Finish. Refused is the answer to anything that can't be done. End of file
+on either side ends the copier.
 """
 
 import json
@@ -26,6 +27,9 @@ class Save:
     """Copy the scratch and commit as it goes. `node` are the fields of a Node, `begun` a record to store meanwhile.
 
     `jobs` are what the head says of the jobs of the node (`agent.jobs.record`), but for what only the copy tells.
+    `exclude` are patterns beside those of the settings, `cache` is the directory of the last head that is built on,
+    empty for none. Of what is new, files that changed after `changed_before` (seconds since 1970) are left, and so is
+    what comes after `most_bytes`. `bytes_per_second` is how fast it may send.
     """
 
     checkpoint: str
@@ -35,7 +39,41 @@ class Save:
     commit_every: float
     receipts: str = ""
     begun: Mapping[str, Any] | None = None
+    exclude: list[str] = field(default_factory=list)
     jobs: list[Mapping[str, Any]] = field(default_factory=list)
+    cache: str = ""
+    changed_before: float | None = None
+    most_bytes: int | None = None
+    bytes_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """Find out how much is not saved; nothing is read or sent. `cache` and `exclude` as for Save.
+
+    `layers` are directories to count the bytes of.
+    """
+
+    cache: str = ""
+    exclude: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """The answer to Scan: files that are new or changed, when the oldest of them changed (seconds since 1970).
+
+    `seconds` and `cpu_seconds` are what it took, the start of the copier included.
+    """
+
+    files: int
+    bytes: int
+    oldest: float | None
+    total_files: int
+    total_bytes: int
+    layer_bytes: int = 0
+    seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +143,10 @@ class Refused:
     hint: str
 
 
-Message = Save | Finish | Record | Moved | Waiting | Committed | Copied | Saved | Recorded | Refused
+Message = Save | Scan | Finish | Record | Moved | Waiting | Committed | Scanned | Copied | Saved | Recorded | Refused
 TYPES: Final = {
-    cls.__name__: cls for cls in (Save, Finish, Record, Moved, Waiting, Committed, Copied, Saved, Recorded, Refused)
+    cls.__name__: cls
+    for cls in (Save, Scan, Finish, Record, Moved, Waiting, Committed, Scanned, Copied, Saved, Recorded, Refused)
 }
 
 

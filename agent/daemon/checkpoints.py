@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ class Checkpoints:
         whoami: Whoami,
         refusal: Callable[[], Awaitable[PermanentError | None]],
         fresh: Callable[[], CheckpointId],
+        terms: Callable[[], Mapping[str, Any]],
         moved: Callable[[Message], None],
         committed: Callable[[Saved], None],
     ) -> None:
@@ -42,9 +43,15 @@ class Checkpoints:
         self._whoami = whoami
         self._refusal = refusal
         self._fresh = fresh
+        self._terms = terms
         self._moved = moved
         self._committed = committed
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one is being made."""
+        return self._task is not None
 
     def give_way(self) -> None:
         """End the checkpoint that is being made: an evacuation needs the machine."""
@@ -83,7 +90,13 @@ class Checkpoints:
 
     async def _save(self, put: Callable[[Json | None], None]) -> Json:
         node = await self._whoami.node()
-        command = Save(checkpoint=self._fresh(), reason="manual", node=asdict(node), commit_every=COMMIT_EVERY)
+        command = Save(
+            checkpoint=self._fresh(),
+            reason="manual",
+            node=asdict(node),
+            commit_every=COMMIT_EVERY,
+            **self._terms(),
+        )
 
         def listen(message: Message) -> None:
             self._moved(message)

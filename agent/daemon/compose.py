@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from agent.checkpoint.keys import new_id
 from agent.clock import Clock
 from agent.copier.protocol import Committed, Message
 from agent.daemon import blocks
+from agent.daemon.allowance import Allowance
 from agent.daemon.autoscaling import AutoScaling
 from agent.daemon.capabilities import Capabilities, Name
 from agent.daemon.cgroup import Group
@@ -22,6 +24,7 @@ from agent.daemon.control import Control
 from agent.daemon.copier import CopierProcess
 from agent.daemon.feed import Feed
 from agent.daemon.hook import Hook
+from agent.daemon.leading import Leading, Place
 from agent.daemon.memory import Memory
 from agent.daemon.noticefile import NoticeFile
 from agent.daemon.operations import Operations
@@ -32,7 +35,7 @@ from agent.daemon.sdnotify import Systemd
 from agent.daemon.shutdown import is_work_lost
 from agent.daemon.signals import Leaving
 from agent.daemon.surroundings import Surroundings
-from agent.daemon.view import Around, status_document
+from agent.daemon.view import Ahead, Around, status_document
 from agent.daemon.whoami import Whoami, machine_identity
 from agent.daemon.works import Works
 from agent.errors import PermanentError
@@ -50,7 +53,7 @@ from agent.notices.capacity_block import CapacityBlockSource
 from agent.notices.events import EventSource
 from agent.notices.operator import OperatorSource
 from agent.notices.rebalance import RebalanceSource
-from agent.notices.shutdown import ShutdownSource
+from agent.notices.shutdown import ShutdownSource, may_have_job
 from agent.notices.source import Noticed, NoticeSource
 from agent.notices.spot import SpotSource, TerminationTime
 from agent.notices.tag import TagSource
@@ -136,6 +139,7 @@ class Daemon:
             clock=clock,
             chance=chance,
         )
+        self._last_seen: NodeState | None = None
         self._shutdown = ShutdownSource(self._node_state, clock)
         self.asg = AsgSource(
             imds,
@@ -145,12 +149,15 @@ class Daemon:
             restored=state.notices,
         )
         self.watchers = [self._watch(source, state) for source in self._sources(state)]
+        self.allowance = Allowance(saving.keep("ahead.json"), clock=clock, executor=executor)
+        self.leading = self._make_leading()
         self.runner = self._make_runner(state)
         self.checkpoints = Checkpoints(
             copier=self._copier(Group.BACKGROUND),
             whoami=self.whoami,
             refusal=self._no_checkpoint_now,
             fresh=self._fresh_id,
+            terms=saving.terms,
             moved=self._moved,
             committed=self._committed,
         )
@@ -162,6 +169,8 @@ class Daemon:
             capabilities=capabilities,
             state=lambda: self.runner.state,
             block=lambda: self._block.block,
+            estimate=saving.estimate,
+            ahead=lambda: (self.allowance.sent, self.leading.cpu_seconds, saving.layer_bytes),
             troubles=lambda: len(self.status()["trouble"]),
         )
         self.notice_file = NoticeFile(Path(settings.state.socket).parent, executor)
@@ -223,11 +232,11 @@ class Daemon:
         works = Works(
             whoami=self.whoami,
             copier=self._copier(Group.RESCUE),
-            ahead=self._copier(Group.BACKGROUND),
-            fresh=self._fresh_id,
+            leading=self.leading,
             moved=self._moved,
             heard=self.all_heard,
             receipts=self.saving.receipts,
+            terms=self.saving.terms,
             cannot_save=self.saving.refusal,
             clock=self._clock,
             chance=self._chance,
@@ -239,6 +248,30 @@ class Daemon:
             chance=self._chance,
             safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
             step=self._step,
+        )
+
+    def _make_leading(self) -> Leading:
+        return Leading(
+            self.settings,
+            copier=self._copier(Group.BACKGROUND),
+            whoami=self.whoami,
+            saving=self.saving,
+            allowance=self.allowance,
+            place=self._place,
+            refusal=self.saving.refusal,
+            fresh=self._fresh_id,
+            moved=partial(self._moved, is_limited=bool(self.settings.checkpoint.bandwidth_limit)),
+            clock=self._clock,
+        )
+
+    def _place(self) -> Place:
+        identity, block, state = self.whoami.identity, self._block.block, self.runner.state
+        return Place(
+            is_free=state.phase is Phase.WATCHING and not self.checkpoints.is_busy,
+            is_spot=identity is not None and identity.is_spot,
+            block_taken_at=None if block is None else block.taken_at,
+            has_jobs=self._last_seen is None or may_have_job(self._last_seen),
+            may_save=state.effects.save,
         )
 
     def _make_control(self) -> Control:
@@ -271,6 +304,13 @@ class Daemon:
             saved=self.saving.last,
             progress=self.saving.progress,
             bytes_per_second=self.saving.rate.per_second,
+            estimate=self.saving.estimate(),
+            ahead=Ahead(
+                why=self.leading.why,
+                bytes_today=self.allowance.today,
+                layers=tuple(self.saving.layer_paths),
+                layer_bytes=self.saving.layer_bytes,
+            ),
             safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
             uptime=asyncio.get_running_loop().time() - self._began,
             block=self._block.block,
@@ -282,7 +322,11 @@ class Daemon:
     def _trouble(self) -> list[Trouble]:
         now, mono = self._clock.now(), asyncio.get_running_loop().time()
         return [
-            *(trouble for trouble in (self.hook.trouble, self.reserving.trouble) if trouble is not None),
+            *(
+                trouble
+                for trouble in (self.hook.trouble, self.reserving.trouble, self.leading.trouble)
+                if trouble is not None
+            ),
             *(
                 Trouble(
                     what=f"{watcher.name} is unknown: {watcher.health.error}",
@@ -323,7 +367,8 @@ class Daemon:
 
     async def _node_state(self) -> NodeState | None:
         slurm = self.whoami.slurm
-        return None if slurm is None else await slurm.read()
+        self._last_seen = None if slurm is None else await slurm.read()
+        return self._last_seen
 
     async def _node_state_for_sure(self) -> NodeState | None:
         slurm = await self.whoami.slurm_node()
@@ -351,6 +396,7 @@ class Daemon:
         phase = self.runner.state.phase
         if phase not in {Phase.WATCHING, Phase.RETURNING, Phase.RESTING}:
             return Busy("make", "a checkpoint", f"an evacuation is going on ({phase})", hint="see `hpc-agent status`")
+        self.leading.give_way()  # a person waits
         return await self.saving.refusal()
 
     def _step(self, record: Record) -> None:
@@ -358,15 +404,17 @@ class Daemon:
         self.feed.publish(record)
         self.saving.step(record)
         self.leaving.look()
+        if record.state.phase is not Phase.WATCHING:
+            self.leading.give_way()
         if record.state.phase is Phase.COPYING:
             self.checkpoints.give_way()
 
-    def _moved(self, message: Message) -> None:
-        self.saving.moved(message, at=asyncio.get_running_loop().time())
+    def _moved(self, message: Message, *, is_limited: bool = False) -> None:
+        self.saving.moved(message, at=asyncio.get_running_loop().time(), is_limited=is_limited)
         self.scrape.moved(message)
         if isinstance(message, Committed):
             self._committed(saved_of(dict(message.saved)))
 
     def _committed(self, saved: Saved) -> None:
-        self.saving.last = saved
+        self.saving.committed(saved, at=asyncio.get_running_loop().time())
         self.scrape.committed(saved)

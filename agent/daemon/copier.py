@@ -19,13 +19,15 @@ from agent.copier.protocol import (
     Refused,
     Save,
     Saved,
+    Scan,
+    Scanned,
     decode,
     encode,
 )
 from agent.errors import PermanentError, TransientError
 
 Listener = Callable[[Message], None]
-Answer = TypeVar("Answer", Copied, Saved, Recorded)
+Answer = TypeVar("Answer", Copied, Saved, Recorded, Scanned)
 
 ENDING: Final = 2.0
 """Seconds that a copier gets to die; it is killed, so more means that it sits in the kernel."""
@@ -48,6 +50,10 @@ class Copier(Protocol):
 
     async def finish(self, listen: Listener) -> Saved:
         """Commit what was copied. Raises CopierGone (also when none was started), CopierRefused."""
+        ...
+
+    async def scan(self, command: Scan, listen: Listener) -> Scanned:
+        """Look at the tree; start the copier if need be. Raises CopierGone, CopierRefused."""
         ...
 
     async def record(self, command: Record, listen: Listener) -> None:
@@ -77,6 +83,9 @@ class CopierProcess:
         if self._writer is None:
             raise CopierGone("ask", "the copier", "it is not running")
         return await self._ask(Finish(), Saved, listen)
+
+    async def scan(self, command: Scan, listen: Listener) -> Scanned:
+        return await self._ask(command, Scanned, listen)
 
     async def record(self, command: Record, listen: Listener) -> None:
         await self._ask(command, Recorded, listen)

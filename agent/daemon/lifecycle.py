@@ -111,6 +111,7 @@ async def _serve(daemon: Daemon, systemd: Systemd, directory: Path | None) -> No
                 crew.create_task(daemon.reserving.run(), name="reservation"),
                 crew.create_task(_find_out(daemon, directory), name="whoami"),
                 crew.create_task(_look_around(daemon, directory), name="saving"),
+                crew.create_task(daemon.leading.run(), name="lead"),
                 crew.create_task(_tell_systemd(daemon, systemd), name="systemd"),
             ]
             await daemon.leaving.wait()
@@ -180,7 +181,9 @@ def _remember(daemon: Daemon, directory: Path | None, **found: Any) -> None:
 async def _look_around(daemon: Daemon, directory: Path | None) -> None:
     while True:
         await daemon.saving.look()
-        daemon.runner.estimated(daemon.saving.estimate())
+        expected = daemon.saving.estimate()
+        if expected is not None and expected.is_measured:  # no drain begins hours early by a rate that is assumed
+            daemon.runner.estimated(expected.seconds)
         _remember(daemon, directory)
         await asyncio.sleep(LOOK_EVERY)
 

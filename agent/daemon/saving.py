@@ -1,22 +1,25 @@
 """What saving needs on this node and how far it is: the scratch, the bucket, receipts, the last head."""
 
 import asyncio
+import glob
 import os
 import re
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agent.copier.protocol import Message, Moved
 from agent.daemon.capabilities import Capabilities, Name
 from agent.errors import PermanentError
+from agent.evacuation.estimate import Estimate, Look, estimate
 from agent.evacuation.phases import Phase
-from agent.evacuation.plan import estimate
-from agent.evacuation.rate import Rate
+from agent.evacuation.rate import Pace, Rate
 from agent.evacuation.record import Record
 from agent.evacuation.state import Saved
 from agent.model.checkpoint import CheckpointId
 from agent.model.progress import Progress
+from agent.scratch.layers import container_layers
 from agent.scratch.mount import is_mount, require_mount
 from agent.settings import Settings
 
@@ -40,12 +43,20 @@ class Saving:
         self._executor = executor
         self._capabilities = capabilities
         self._directory = directory
-        self._looking: asyncio.Future[int] | None = None
-        self.used = 0
-        """Bytes on the scratch file systems, as far as they are file systems of their own."""
+        self._looking: asyncio.Future[int | None] | None = None
+        self._used_at = 0.0
+        self.used: int | None = None
+        """Bytes on the scratch; None where it is not known: it has to be a file system of its own for that."""
+        self.layers: tuple[str, ...] = ()
+        """Container layers on the scratch, relative to its paths: they are left out."""
+        self.layer_bytes: int | None = None
+        """What they take of the disk; None is not known."""
+        self.found: Look | None = None
+        """What was unsaved when somebody last looked at the tree."""
         self.last: Saved | None = None
         self.progress: Progress | None = None
         self.rate = Rate()
+        self.pace = Pace()
 
     async def look(self) -> None:
         """Find out whether there is a scratch and a bucket. Mounts come and go: ParallelCluster's comes after us."""
@@ -59,6 +70,7 @@ class Saving:
                 self._looking = asyncio.get_running_loop().run_in_executor(self._executor, self._check_scratch)
             async with asyncio.timeout(LOOK_SECONDS):
                 self.used = await asyncio.shield(self._looking)
+                self._used_at = asyncio.get_running_loop().time()
         except TimeoutError:
             self._capabilities.off(Name.SCRATCH, f"no answer within {LOOK_SECONDS:g} s", "does its disk still work?")
             return
@@ -68,20 +80,38 @@ class Saving:
             self._capabilities.on(Name.SCRATCH, ", ".join(self._settings.scratch.paths))
         self._looking = None
 
-    def estimate(self) -> float:
-        """Return how many seconds saving everything would take, at the rate last measured; 0 when none was."""
-        return estimate(used=self.used, bytes_per_second=self.rate.per_second)
+    def estimate(self) -> Estimate | None:
+        """Return what a notice would cost now; None when nothing is known to go by."""
+        return estimate(look=self.found, used=self.used, used_at=self._used_at, rate=self.pace.per_second)
 
-    def _check_scratch(self) -> int:
-        used = 0
-        for path in map(Path, self._settings.scratch.paths):
+    def terms(self) -> Mapping[str, Any]:
+        """Return what every copy of this scratch, and every look at it, is told: what it builds on and leaves out.
+
+        The `cache` is a directory where a copier finds what the last head holds, empty where there is none.
+        """
+        return {"cache": str(self.keep("base") or ""), "exclude": [glob.escape(name) for name in self.layers]}
+
+    @property
+    def layer_paths(self) -> list[str]:
+        """The complete paths of `layers`, as far as they can be."""
+        return [str(Path(path, name)) for path in self._settings.scratch.paths for name in self.layers]
+
+    def keep(self, name: str) -> Path | None:
+        """Return the path of what is kept under this name, None when nothing can be."""
+        return None if self._directory is None else self._directory / name
+
+    def _check_scratch(self) -> int | None:
+        used: int | None = 0
+        paths = [Path(path) for path in self._settings.scratch.paths]
+        self.layers = container_layers(paths, self._settings.scratch.container_layers)
+        for path in paths:
             if self._settings.scratch.require_mount:
                 require_mount(path)
             elif not path.is_dir():
                 raise PermanentError("look for", str(path), "there is no such directory", hint="set scratch.paths")
-            if is_mount(path):
-                disk = os.statvfs(path)
-                used += (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+            disk = os.statvfs(path)
+            held = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+            used = used + held if used is not None and is_mount(path) else None
         return used
 
     async def refusal(self) -> PermanentError | None:
@@ -97,11 +127,19 @@ class Saving:
         """Return the path of the receipts of `checkpoint`, empty when none can be kept."""
         return "" if self._directory is None else str(self._directory / f"{checkpoint}.receipts.jsonl")
 
-    def moved(self, message: Message, *, at: float) -> None:
-        """Take what a copier tells."""
+    def moved(self, message: Message, *, at: float, is_limited: bool = False) -> None:
+        """Take what a copier tells; one that is limited does not tell how fast a rescue would be."""
         if isinstance(message, Moved):
             self.progress = message.progress
             self.rate.add(at, message.progress.bytes_done)
+            if not is_limited:
+                self.pace.add(at, message.progress.bytes_sent)
+
+    def committed(self, saved: Saved, *, at: float) -> None:
+        """Take a head that S3 has acknowledged; after a complete one nothing is unsaved."""
+        self.last = saved
+        if saved.complete:
+            self.found = Look(at=at, files=0, bytes=0, used=self.used)
 
     def step(self, record: Record) -> None:
         """Begin anew with a new evacuation."""

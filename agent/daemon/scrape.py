@@ -8,6 +8,7 @@ from agent.clock import Clock
 from agent.copier.protocol import Message, Moved
 from agent.daemon.capabilities import Capabilities
 from agent.daemon.feed import Subscription
+from agent.evacuation.estimate import Estimate
 from agent.evacuation.phases import Phase
 from agent.evacuation.record import Record
 from agent.evacuation.state import Evacuation, Saved
@@ -31,6 +32,8 @@ class Scrape:
         capabilities: Capabilities,
         state: Callable[[], Evacuation],
         block: Callable[[], Block | None],
+        estimate: Callable[[], Estimate | None],
+        ahead: Callable[[], tuple[int, float, int | None]],
         troubles: Callable[[], int],
     ) -> None:
         self._metrics = metrics
@@ -40,6 +43,8 @@ class Scrape:
         self._capabilities = capabilities
         self._state = state
         self._block = block
+        self._estimate = estimate
+        self._ahead = ahead
         self._troubles = troubles
         self._phase = Phase.WATCHING
         self._was_ours = False
@@ -61,6 +66,10 @@ class Scrape:
         for name, known in self._capabilities.all.items():
             if known.on is not None:
                 self._metrics.capability(name, on=known.on)
+        expected = self._estimate()
+        age = 0.0 if expected is None else asyncio.get_running_loop().time() - expected.at
+        self._metrics.estimate(expected, age=age)
+        self._metrics.ahead(*self._ahead())
         self._metrics.trouble(self._troubles())
 
     async def follow(self, records: Subscription) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from agent import __version__
 from agent.clock import stamp
 from agent.daemon.capabilities import Capability, Name
+from agent.evacuation.estimate import Estimate
 from agent.evacuation.phases import Phase
 from agent.evacuation.plan import forecast, plan
 from agent.evacuation.state import Evacuation, Saved, Trouble
@@ -21,6 +22,16 @@ from agent.notices.block import Block
 SCHEMA: Final = 1
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """Saving ahead: what it does, or why it does nothing; container layers, which are left out of every copy."""
+
+    why: str = ""
+    bytes_today: int = 0
+    layers: tuple[str, ...] = ()
+    layer_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,8 @@ class Around:
     bytes_per_second: float
     safety_margin: float
     uptime: float
+    estimate: Estimate | None = None
+    ahead: Ahead = Ahead()
     block: Block | None = None
     lifecycle_target: str = ""
     standing_by: bool = False
@@ -69,7 +82,10 @@ def status_document(state: Evacuation, around: Around, *, now: float, wall: date
         "checkpoint": None if around.saved is None else _checkpoint(around.saved),
         "progress": None if around.progress is None else _progress(around.progress, around.bytes_per_second),
         "plan": _plan(state, around, now),
-        "evacuation_estimate_seconds": _seconds(state.estimate) or None,
+        "evacuation_estimate_seconds": None if around.estimate is None else _seconds(around.estimate.seconds),
+        "unsaved": None if around.estimate is None else _unsaved(around.estimate, now),
+        "ahead": {"why": around.ahead.why, "bytes_today": around.ahead.bytes_today},
+        "container_layers": {"paths": list(around.ahead.layers), "bytes": around.ahead.layer_bytes},
         "outcome": state.outcome if at_end else None,
         "withheld": [what for _, what in sorted(state.withheld.items())],
         "capabilities": {name: _capability(known) for name, known in around.capabilities.items()},
@@ -135,6 +151,16 @@ def _checkpoint(saved: Saved) -> Json:
 
 def _progress(progress: Progress, rate: float) -> Json:
     return {**asdict(progress), "bytes_per_second": round(rate)}
+
+
+def _unsaved(known: Estimate, now: float) -> Json:
+    return {
+        "bytes": known.bytes,
+        "files": known.files,
+        "looked_seconds_ago": _seconds(now - known.at),
+        "bytes_per_second": round(known.rate),
+        "rate_is_measured": known.is_measured,
+    }
 
 
 def _plan(state: Evacuation, around: Around, now: float) -> Json | None:

@@ -10,6 +10,7 @@ from agent.checkpoint.keys import begun_key, outcome_key
 from agent.clock import Clock
 from agent.copier.protocol import Committed, Message, Record, Save, Waiting
 from agent.daemon.copier import Copier, CopierRefused, Listener
+from agent.daemon.leading import Leading
 from agent.daemon.records import begun_document, outcome_document
 from agent.daemon.runner import Performer, Tell
 from agent.daemon.whoami import Whoami
@@ -24,9 +25,6 @@ from agent.slurm.reason import Reason, boot_of
 
 COMMIT_EVERY: Final = 4.0
 """Seconds between heads while copying: what S3 acknowledged 5 s before a cut is restorable (P3)."""
-
-LEAD_COMMIT_EVERY: Final = 30.0
-"""Seconds between heads of a copy ahead: nobody is taking the node yet."""
 
 T = TypeVar("T")
 
@@ -48,8 +46,8 @@ class Unheard(TransientError):
 
 class Works:
     """The performers of one daemon. `moved` sees every message of the copier; `heard` tells whether each source of
-    notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `ahead`
-    is the copier for what is saved ahead.
+    notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `leading`
+    saves ahead.
     """
 
     def __init__(
@@ -57,22 +55,22 @@ class Works:
         *,
         whoami: Whoami,
         copier: Copier,
-        ahead: Copier,
-        fresh: Callable[[], CheckpointId],
+        leading: Leading,
         moved: Listener,
         heard: Callable[[], bool],
         receipts: Callable[[CheckpointId], str],
+        terms: Callable[[], Mapping[str, Any]],
         cannot_save: Callable[[], Awaitable[PermanentError | None]],
         clock: Clock,
         chance: Chance,
     ) -> None:
         self._whoami = whoami
         self._copier = copier
-        self._ahead = ahead
-        self._fresh = fresh
+        self._leading = leading
         self._moved = moved
         self._heard = heard
         self._receipts = receipts
+        self._terms = terms
         self._cannot_save = cannot_save
         self._clock = clock
         self._chance = chance
@@ -151,6 +149,7 @@ class Works:
             commit_every=COMMIT_EVERY,
             receipts=self._receipts(state.checkpoint),
             begun={"name": begun_key(**_place(state, node)), "document": begun_document(state, node)},
+            **self._terms(),
         )
 
         async def once() -> None:
@@ -158,6 +157,7 @@ class Works:
             if copied.trouble:
                 raise CopyFellShort("copy", "the scratch", "; ".join(copied.trouble))
 
+        await self._leading.make_way()
         async with self._copier_turn:
             await self._until_done(once, tell)
 
@@ -185,20 +185,7 @@ class Works:
             return
         if (reason := await self._cannot_save()) is not None:
             raise reason
-        node = await self._whoami.node()
-        first = min(state.leading, key=lambda notice: (notice.due, notice.id))
-        command = Save(
-            checkpoint=self._fresh(),
-            reason="lead",
-            node=asdict(node),
-            notice=notice_document(first),
-            commit_every=LEAD_COMMIT_EVERY,
-        )
-        try:
-            await self._ahead.save(command, self._moved)
-            await self._ahead.finish(self._moved)
-        finally:
-            await self._ahead.end()
+        await self._leading.save_for(min(state.leading, key=lambda notice: (notice.due, notice.id)))
 
     async def _may_save(self, state: Evacuation) -> bool:
         return state.saves and state.effects.save and await self._cannot_save() is None

@@ -63,10 +63,20 @@ def look_at_cost(status: Status | AgentError, *, safety_margin: float) -> Findin
         return unknown(COST, "the daemon knows, and does not answer")
     seconds = status.get("evacuation_estimate_seconds")
     if not isinstance(seconds, int | float):
-        return unknown(COST, "no rate was measured yet on this node", "`hpc-agent checkpoint` measures one")
-    rate = (status.get("progress") or {}).get("bytes_per_second")
-    at = f" at {rate / 1e6:.0f} MB/s" if rate else ""
-    said = f"saving would take {seconds:.0f} s{at}; a Spot notice leaves {WINDOW - safety_margin:.0f} s"
+        return unknown(COST, "nobody has looked at the scratch yet")
+    said = f"saving would take {seconds:.0f} s{_at(status)}; a Spot notice leaves {WINDOW - safety_margin:.0f} s"
+    layers = (status.get("container_layers") or {}).get("paths")
+    said += f"; container images are left out: {', '.join(layers)}" if layers else ""
     if seconds > WINDOW - safety_margin:
         return yellow(COST, said, "what does not fit is left behind: scratch.exclude, or save ahead")
     return green(COST, said)
+
+
+def _at(status: Status) -> str:
+    unsaved = status.get("unsaved") or {}
+    rate = unsaved.get("bytes_per_second")
+    if not rate:
+        return ""
+    return f" at {rate / 1e6:.0f} MB/s" + (
+        "" if unsaved.get("rate_is_measured") else " (assumed: none was measured yet)"
+    )

@@ -92,12 +92,3 @@ def forecast(progress: Progress, *, bytes_per_second: float, seconds: float) -> 
         return Forecast(bytes_left=left, bytes_per_second=0.0, seconds_needed=None, fits=None)
     needed = left / bytes_per_second
     return Forecast(bytes_left=left, bytes_per_second=bytes_per_second, seconds_needed=needed, fits=needed <= seconds)
-
-
-FIXED_COSTS: Final = 20.0
-"""Seconds of an evacuation besides its bytes: the drain, the start of the copier, the last commit, the record."""
-
-
-def estimate(*, used: int, bytes_per_second: float) -> float:
-    """Return how many seconds saving `used` bytes would take; 0 while no rate was ever measured here."""
-    return FIXED_COSTS + used / bytes_per_second if bytes_per_second > 0 else 0.0

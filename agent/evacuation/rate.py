@@ -27,3 +27,25 @@ class Rate:
             return 0.0
         (first_at, first), (last_at, last) = self._points[0], self._points[-1]
         return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+
+
+ENOUGH: Final = 64 << 20
+"""Bytes that a copy must have sent to tell how fast copies go here: less is mostly its beginning."""
+
+
+class Pace:
+    """How fast copies go from their beginning on; the last one that has sent ENOUGH tells."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+        self._last = 0
+        self.per_second: float | None = None
+
+    def add(self, at: float, sent: int) -> None:
+        """At `at` (monotonic) `sent` bytes have gone out since the copy began; a smaller number is a new copy."""
+        if self._first is None or sent < self._last:
+            self._first = (at, sent)
+        self._last = sent
+        began, before = self._first
+        if sent - before >= ENOUGH and at > began:
+            self.per_second = (sent - before) / (at - began)

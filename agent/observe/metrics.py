@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, disable_created_metrics
 
+from agent.evacuation.estimate import Estimate
 from agent.evacuation.phases import NUMBERS, Phase
 from agent.evacuation.state import Outcome
 from agent.model.drain import Drain
@@ -73,9 +74,9 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self._before: dict[str, int] = {}
+        self._before: dict[str, float] = {}
 
-    def more(self, what: str, count: int) -> int:
+    def more(self, what: str, count: float) -> float:
         before = self._before.get(what, 0)
         self._before[what] = count
         return count - before if count >= before else count
@@ -105,6 +106,7 @@ class Metrics:
         self._watch_sources()
         self._watch_slurm()
         self._watch_checkpoint()
+        self._watch_ahead()
         self._capability = self._gauge("capability", "Whether this part works", name=list(CAPABILITIES))
         self._trouble = self._gauge("trouble", "Troubles that stand now; `hpc-agent status` says which")
         self._skew = self._gauge("clock_skew_seconds", "Our wall clock minus that of IMDS")
@@ -155,6 +157,17 @@ class Metrics:
         self.progress(None)
         self._last.set(NAN)
         self._complete.set(NAN)
+
+    def _watch_ahead(self) -> None:
+        self._estimate = self._gauge("evacuation_estimate_seconds", "What a notice would cost now")
+        self._estimate_age = self._gauge("evacuation_estimate_age_seconds", "Since the tree was looked at")
+        self._rate = self._gauge("evacuation_rate_bytes_per_second", "What S3 takes from here, as measured")
+        self._unsaved = self._gauge("unsaved_bytes", "Bytes on the scratch that no checkpoint holds, as of that look")
+        self._lead = self._counter("lead_bytes", "Bytes saved ahead of a notice")
+        self._look = self._counter("scan_cpu_seconds", "CPU time that looks at the tree took")
+        self._layers = self._gauge("container_layer_bytes", "Bytes of container images on the scratch, left out")
+        self.estimate(None, age=0.0)
+        self.ahead(0, 0.0, None)
 
     def _info(self, name: str, text: str) -> Info:
         return Info(f"hpc_agent_{name}", text, registry=self.registry)
@@ -235,6 +248,19 @@ class Metrics:
     def committed(self, when: datetime, *, complete: bool) -> None:
         self._last.set(when.timestamp())
         self._complete.set(complete)
+
+    def estimate(self, expected: Estimate | None, *, age: float) -> None:
+        """Take what a notice would cost, found out `age` seconds ago; None is not known."""
+        self._estimate.set(NAN if expected is None else expected.seconds)
+        self._estimate_age.set(NAN if expected is None else age)
+        self._rate.set(expected.rate if expected is not None and expected.is_measured else NAN)
+        self._unsaved.set(NAN if expected is None else expected.bytes)
+
+    def ahead(self, sent: int, cpu_seconds: float, layer_bytes: int | None) -> None:
+        """Take what was saved ahead and what looks at the tree have cost since the start, and what is never saved."""
+        self._layers.set(NAN if layer_bytes is None else layer_bytes)
+        self._lead.inc(self._counts.more("lead", sent))
+        self._look.inc(self._counts.more("look", cpu_seconds))
 
     def outcome(self, outcome: Outcome) -> None:
         self._evacuations.labels(outcome.value.lower()).inc()

@@ -3,21 +3,38 @@
 `packaging/config.toml` says what each means; a test keeps the two together.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictInt
 
 from agent.jobs.ownership import check_template
 from agent.model.job import Restore
-from agent.settings.text import Account, Bucket, FilePath, Listen, Name, OptionalPath, Prefix, Time, TreePath, Writer
+from agent.settings.text import (
+    Account,
+    Bucket,
+    FilePath,
+    Listen,
+    Name,
+    OptionalPath,
+    Prefix,
+    RelativePath,
+    Time,
+    TreePath,
+    Writer,
+)
 from agent.settings.units import (
+    Bandwidth,
+    Budget,
+    DayBytes,
     DrainTimeout,
+    Every,
     HookWindow,
     Margin,
     PackBelow,
     PackSize,
     PartSize,
     PollInterval,
+    Quiet,
     parse_duration,
     parse_size,
 )
@@ -51,6 +68,7 @@ class ImdsSection(Section):
 class ScratchSection(Section):
     paths: tuple[TreePath, ...] = ("/scratch",)
     exclude: tuple[str, ...] = ()
+    container_layers: tuple[RelativePath, ...] = ("docker", "containerd", "enroot")
     require_mount: StrictBool = True
 
 
@@ -64,8 +82,16 @@ class S3Section(Section):
 
 
 class CheckpointSection(Section):
+    """How files are stored, and what is saved before there is a notice."""
+
     pack_below: PackBelow = parse_size("1MiB")
     pack_size: PackSize = parse_size("8MiB")
+    lead: Literal["auto", "always", "never"] = "auto"
+    lead_budget: Budget = parse_duration("60s")
+    lead_quiet: Quiet = parse_duration("10m")
+    lead_bytes_per_day: DayBytes = parse_size("500GiB")
+    every: Every = ""
+    bandwidth_limit: Bandwidth = ""
 
 
 class EvacuationSection(Section):

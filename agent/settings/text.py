@@ -27,6 +27,12 @@ def _check_path(text: str) -> str:
     return text.rstrip("/") or "/"
 
 
+def _check_relative(text: str) -> str:
+    if not text or text.startswith("/") or "\0" in text or ".." in text.split("/"):
+        raise ValueError('a path below a directory of scratch.paths, as "docker"')
+    return text.rstrip("/")
+
+
 def _check_optional_path(text: str) -> str:
     return text and _check_path(text)
 
@@ -82,6 +88,7 @@ Prefix = Annotated[
 ]
 Account = Annotated[str, AfterValidator(_like(r"|\d{12}", "an AWS account id of 12 digits"))]
 TreePath = Annotated[str, AfterValidator(_check_tree)]
+RelativePath = Annotated[str, AfterValidator(_check_relative)]
 FilePath = Annotated[str, AfterValidator(_check_path)]
 OptionalPath = Annotated[str, AfterValidator(_check_optional_path)]
 Time = Annotated[str, AfterValidator(_check_time)]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, ByteSize, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, TypeAdapter, ValidationError
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -75,8 +75,28 @@ DrainTimeout = Annotated[timedelta, BeforeValidator(duration("1s", "2m"))]
 PackBelow = Annotated[ByteSize, BeforeValidator(size("0B", "5MiB"))]
 """What is larger is a request of its own, which costs no more than its share of a pack."""
 PackSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "64MiB"))]
+Budget = Annotated[timedelta, BeforeValidator(duration("0s", "1h"))]
+Quiet = Annotated[timedelta, BeforeValidator(duration("0s", "1d"))]
+DayBytes = Annotated[ByteSize, BeforeValidator(parse_size)]
 PartSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "512MiB"))]
 """S3 takes no part under 5 MiB but the last."""
+
+
+def optional(read: Callable[[object], object]) -> Callable[[str], str]:
+    """Return a check of texts that `read` can read, or that are empty: off."""
+
+    def check(text: str) -> str:
+        if text:
+            read(text)
+        return text
+
+    return check
+
+
+Every = Annotated[str, AfterValidator(optional(duration("1m", "30d")))]
+"""A duration, or empty."""
+Bandwidth = Annotated[str, AfterValidator(optional(size("100KB", "100GB")))]
+"""Bytes a second, or empty."""
 
 
 def write_duration(value: timedelta) -> str:

@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from agent.copier.protocol import Committed, Copied, Moved, Record, Save
+from agent.copier.protocol import Committed, Copied, Moved, Record, Save, Scan
 from agent.daemon.copier import CopierGone, CopierProcess, CopierRefused
 from agent.evacuation.record import saved_of
 from tests.fakes.node import ME, FakeCopier
@@ -87,6 +88,26 @@ async def test_a_save_is_told_of_as_it_goes_and_a_finish_commits_it(bench):
     assert moved == sorted(moved)
     heads = [message.saved["n"] for message in heard if isinstance(message, Committed)]
     assert heads == sorted(heads)
+
+
+async def test_a_look_tells_what_is_not_saved_and_after_a_save_that_nothing_is(bench, tmp_path):
+    began = time.time()
+    before = await bench.copier.scan(Scan(cache=str(tmp_path / "base")), lambda message: None)
+    assert (before.files, before.total_files) == (3, 3)
+    assert before.bytes == before.total_bytes == 3
+    assert began - 60 < before.oldest <= time.time()
+    assert before.cpu_seconds > 0
+    assert before.seconds > 0
+    await bench.copier.save(command(cache=str(tmp_path / "base")), lambda message: None)
+    await bench.copier.finish(lambda message: None)
+    after = await bench.copier.scan(Scan(cache=str(tmp_path / "base")), lambda message: None)
+    assert (after.files, after.bytes, after.oldest, after.total_files) == (0, 0, None, 3)
+
+
+async def test_a_look_at_what_is_not_there_is_refused(bench):
+    bench.refuse()
+    with pytest.raises(CopierRefused):
+        await bench.copier.scan(Scan(), lambda message: None)
 
 
 async def test_finishing_what_was_never_begun_is_gone(bench):

@@ -13,6 +13,7 @@ from agent.evacuation.state import Effects, Evacuation
 from agent.model.mode import Mode
 from agent.notices.capacity_block import CapacityBlockSource
 from agent.notices.watcher import Watcher
+from tests.fakes.ahead import leading
 from tests.fakes.block import FakeEc2
 from tests.fakes.imds import FakeMetadata
 from tests.fakes.imds_time import START, LoopClock
@@ -52,11 +53,11 @@ class Stage:
         works = Works(
             whoami=FakeWhoami(self.slurm),
             copier=self.copier,
-            ahead=FakeCopier(),
-            fresh=lambda: "20261123T120000.000Z-0000aaaa",
+            leading=leading(),
             moved=lambda message: None,
             heard=lambda: self.watcher.health.last_success is not None,
             receipts=lambda checkpoint: f"/state/{checkpoint}",
+            terms=dict,
             cannot_save=self._can_save,
             clock=self.clock,
             chance=SeededChance(1),

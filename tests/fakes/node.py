@@ -1,9 +1,10 @@
 """Stand-ins with state for what an evacuation touches: a Slurm node, a copier, who we are."""
 
 import asyncio
+import time
 from dataclasses import asdict
 
-from agent.copier.protocol import Committed, Copied, Moved, Recorded, Saved, Waiting
+from agent.copier.protocol import Committed, Copied, Moved, Recorded, Saved, Scanned, Waiting
 from agent.daemon.copier import CopierGone, CopierRefused
 from agent.model.checkpoint import Left, Totals
 from agent.model.drain import Drain
@@ -99,6 +100,22 @@ class FakeCopier:
         if not self.commits:
             await asyncio.Event().wait()
         return Saved(saved=self._head(self.saves[-1]))
+
+    async def scan(self, command, listen):
+        self.running = True
+        if self.refusals:
+            self.refusals -= 1
+            raise CopierRefused("ask", "the copier", "open: no such directory")
+        left = self.files - self.done
+        return Scanned(
+            files=left,
+            bytes=left,
+            oldest=time.time() if left else None,
+            total_files=self.files,
+            total_bytes=self.files,
+            seconds=0.1,
+            cpu_seconds=0.1,
+        )
 
     async def record(self, command, listen):
         if not self.commits:

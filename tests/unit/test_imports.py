@@ -41,6 +41,7 @@ ARROWS = {
         "jobs",
         "checkpoint.keys",
         "scratch.mount",
+        "scratch.layers",
     },
     "doctor": BASE | {"settings", "imds", "slurm", "checkpoint.keys", "scratch.mount"},
     "cli": BASE

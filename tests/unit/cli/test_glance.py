@@ -33,6 +33,8 @@ def test_a_quiet_node_fits_in_seven_lines(status):
         "drain": "none",
         "checkpoint": None,
         "progress": None,
+        "container_layers": {"paths": [], "bytes": None},
+        "ahead": {"why": "all of the scratch fits the budget", "bytes_today": 0},
         "capabilities": {"imds": {"on": True, "detail": "", "hint": ""}},
         "trouble": [],
     }
@@ -41,6 +43,7 @@ def test_a_quiet_node_fits_in_seven_lines(status):
         "  node        spot-dy-c7gd-1  (hpc-0badcafe)  i-0123456789abcdef0  c7gd.large  spot  eu-west-1a",
         "  notice      none",
         "  drain       not drained",
+        "  estimate    a notice now would cost about 45 s (2.3 GiB unsaved, looked 40 s ago)",
         "  checkpoint  none",
         "  agent       0.1.0, running for 1 d 0 h",
     ]
@@ -49,6 +52,12 @@ def test_a_quiet_node_fits_in_seven_lines(status):
 def test_the_first_line_says_what_matters_most(status):
     late = status | {"seconds_left": -12.0, "state": "resting", "outcome": "PARTIAL", "mode": "observe"}
     assert glance(late, NOW).splitlines()[0] == "RESTING  12 s past the deadline  PARTIAL  mode observe"
+
+
+def test_a_rate_that_nobody_measured_is_said_to_be_assumed(status):
+    unsaved = status["unsaved"] | {"bytes_per_second": 80_000_000, "rate_is_measured": False}
+    text = glance(status | {"state": "watching", "unsaved": unsaved}, NOW)
+    assert "45 s (2.3 GiB unsaved, looked 40 s ago; 80 MB/s assumed); 12.0 GiB saved ahead today" in text
 
 
 def test_what_was_withheld_is_shown(status):

@@ -16,6 +16,7 @@ from agent.evacuation.state import Effects, Evacuation, Outcome
 from agent.model.drain import Drain
 from agent.model.mode import Mode
 from agent.model.notice import Notice, NoticeKind
+from tests.fakes.ahead import leading
 from tests.fakes.imds_time import START, LoopClock, play
 from tests.fakes.node import ME, FakeCopier, FakeSlurmNode, FakeWhoami
 
@@ -34,11 +35,11 @@ class Scene:
         works = Works(
             whoami=FakeWhoami(self.slurm),
             copier=self.copier,
-            ahead=self.ahead,
-            fresh=lambda: "20261123T120000.000Z-0000aaaa",
+            leading=leading(self.ahead),
             moved=lambda message: None,
             heard=lambda: self.heard,
             receipts=lambda checkpoint: f"/state/{checkpoint}",
+            terms=lambda: {"cache": "/state/base"},
             cannot_save=self._cannot_save,
             clock=self.clock,
             chance=SeededChance(1),

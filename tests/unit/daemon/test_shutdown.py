@@ -19,6 +19,7 @@ from agent.notices.shutdown import STOP_TIME, ShutdownSource
 from agent.notices.watcher import Watcher
 from agent.processes import ChildMissing, ChildTimedOut
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
+from tests.fakes.ahead import leading
 from tests.fakes.imds_time import LoopClock, play
 from tests.fakes.node import FakeCopier, FakeSlurmNode, FakeWhoami
 from tests.fakes.slurm import Scripted, said
@@ -106,11 +107,11 @@ class Node:
         works = Works(
             whoami=FakeWhoami(self.slurm),
             copier=self.copier,
-            ahead=FakeCopier(),
-            fresh=lambda: "20261123T120000.000Z-0000aaaa",
+            leading=leading(),
             moved=lambda message: None,
             heard=lambda: True,
             receipts=lambda checkpoint: "",
+            terms=dict,
             cannot_save=self.can_save,
             clock=self.clock,
             chance=SeededChance(1),

@@ -83,8 +83,20 @@ def test_what_the_daemon_complains_of_is_repeated():
     ("seconds", "level"), [(30.0, "green"), (104.0, "green"), (106.0, "yellow"), (None, "unknown")]
 )
 def test_what_a_notice_would_cost_is_held_against_its_window(seconds, level):
-    status = {**STATUS, "evacuation_estimate_seconds": seconds, "progress": {"bytes_per_second": 1e8}}
+    status = {**STATUS, "evacuation_estimate_seconds": seconds, "unsaved": {"bytes_per_second": 1e8}}
     assert look_at_cost(status, safety_margin=15).level == level
+
+
+def test_a_rate_that_is_assumed_and_what_is_left_out_are_said():
+    status = {
+        **STATUS,
+        "evacuation_estimate_seconds": 30.0,
+        "unsaved": {"bytes_per_second": 8e7, "rate_is_measured": False},
+        "container_layers": {"paths": ["/scratch/docker"], "bytes": None},
+    }
+    said = look_at_cost(status, safety_margin=15).detail
+    assert "at 80 MB/s (assumed: none was measured yet)" in said
+    assert said.endswith("container images are left out: /scratch/docker")
 
 
 def test_without_a_daemon_nobody_knows_what_a_notice_would_cost():

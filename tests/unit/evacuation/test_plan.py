@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.evacuation.phases import Phase
-from agent.evacuation.plan import BLIND_WINDOW, FIXED_COSTS, OUTLIVED, due, estimate, forecast, plan
+from agent.evacuation.plan import BLIND_WINDOW, OUTLIVED, due, forecast, plan
 from agent.evacuation.state import Effects, Evacuation
 from agent.model.mode import Mode
 from agent.model.notice import Notice, NoticeKind
@@ -61,8 +61,3 @@ def test_the_forecast_says_whether_it_fits():
 
 def test_a_node_of_a_capacity_block_rests_until_ec2_has_had_its_time_to_take_it():
     assert plan(evacuation(600, kind=NoticeKind.CAPACITY_BLOCK_END), safety_margin=15).rest_until == 1600 + 70 * 60
-
-
-def test_an_estimate_needs_a_rate_that_was_measured_here():
-    assert estimate(used=10**12, bytes_per_second=0) == 0
-    assert estimate(used=10**9, bytes_per_second=10**8) == FIXED_COSTS + 10

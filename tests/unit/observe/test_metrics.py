@@ -2,6 +2,7 @@ import math
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from agent.daemon.capabilities import Name
+from agent.evacuation.estimate import Estimate
 from agent.evacuation.phases import NUMBERS, Phase
 from agent.evacuation.state import Outcome
 from agent.imds.client import ABSENT, FOUND
@@ -23,6 +25,9 @@ from agent.store import counted
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+ESTIMATE = Estimate(seconds=30.0, bytes=10**9, files=3, at=1.0, rate=1e8, is_measured=True)
 
 
 @pytest.fixture
@@ -66,6 +71,8 @@ def busy(metrics):
     metrics.capability("imds", on=True)
     metrics.trouble(2)
     metrics.clock_skew(-0.25)
+    metrics.estimate(ESTIMATE, age=7.0)
+    metrics.ahead(5, 0.5, 9)
 
 
 def names(metrics):
@@ -201,3 +208,23 @@ def test_the_documents_name_every_metric(metrics):
     told = (GOLDEN.parents[2] / "docs" / "interfaces.md").read_text()
     helped = [line.split()[2] for line in GOLDEN.read_text().splitlines() if line.startswith("# HELP")]
     assert [name for name in helped if f"`{name}`" not in told and "_process_" not in name] == []
+
+
+def test_what_a_notice_would_cost_is_shown_and_a_rate_that_is_assumed_is_not(metrics):
+    metrics.estimate(ESTIMATE, age=7.0)
+    assert value(metrics, "evacuation_estimate_seconds") == 30.0
+    assert value(metrics, "evacuation_estimate_age_seconds") == 7.0
+    assert value(metrics, "evacuation_rate_bytes_per_second") == 1e8
+    assert value(metrics, "unsaved_bytes") == 1e9
+    metrics.estimate(replace(ESTIMATE, is_measured=False), age=7.0)
+    assert math.isnan(value(metrics, "evacuation_rate_bytes_per_second"))
+    metrics.estimate(None, age=0.0)
+    assert math.isnan(value(metrics, "evacuation_estimate_seconds"))
+
+
+def test_what_is_saved_ahead_adds_up(metrics):
+    metrics.ahead(5, 0.5, None)
+    metrics.ahead(12, 0.75, 9)
+    assert value(metrics, "lead_bytes_total") == 12
+    assert value(metrics, "scan_cpu_seconds_total") == 0.75
+    assert value(metrics, "container_layer_bytes") == 9
