@@ -8,7 +8,8 @@ from agent.model.checkpoint import Entry
 
 @dataclass(slots=True, kw_only=True)
 class Choice:
-    """`changed_before`: later changes are not stored, as their files may change again soon. `most_bytes`: of all files.
+    """`changed_before`: later changes are not stored, as their files may change again soon. `most_bytes`: of all files
+    together, none is begun after that.
 
     A file that is not chosen is counted among those left, and an older row of it stands.
     """
@@ -24,7 +25,7 @@ class Choice:
             return False
         if self.most_bytes is None:
             return True
-        if stat.size > self.most_bytes:
+        if self.most_bytes <= 0:
             return False
         self.most_bytes -= stat.size
         return True

@@ -1,14 +1,16 @@
 """How much of a tree is not saved: the walk and the comparison of a pass, without reading or sending anything."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.checkpoint.base import Base
 from agent.checkpoint.compare import Change, Fresh
+from agent.checkpoint.opening import Opening
 from agent.checkpoint.survey import Survey
 
 
@@ -18,7 +20,8 @@ class Unsaved:
 
     `files` and `bytes` are regular files that are new or changed, `oldest_change` is when the one of them that has been
     at rest for longest changed last. `unsure_files` and `unsure_bytes` look as they were stored, but can have changed
-    without showing it: they have to be read again, not sent. `total_files` and `total_bytes` are all there is.
+    without showing it: they have to be read again, not sent. `by_age` says how many bytes changed at least so many
+    seconds ago, the oldest first, in steps of a factor of two. `total_files` and `total_bytes` are all there is.
     `seconds` and `cpu_seconds` are what the look took.
     """
 
@@ -29,15 +32,16 @@ class Unsaved:
     unsure_bytes: int
     total_files: int
     total_bytes: int
+    by_age: list[tuple[float, int]]
     problems: int
     seconds: float
     cpu_seconds: float
 
 
 async def scan(
-    *, roots: Sequence[Path], exclude: Sequence[str], base: Base | None, executor: Executor, since: str = ""
+    *, roots: Sequence[Path], exclude: Sequence[str], opening: Opening, executor: Executor, since: str = ""
 ) -> Unsaved:
-    """Compare the trees of `roots` with `base`; memory is flat in the number of files.
+    """Compare the trees of `roots` with their last head; memory is flat in the number of files.
 
     Objects stored by a pass before `since` count as unsaved. Raises RootMissing.
     """
@@ -45,6 +49,7 @@ async def scan(
     survey = Survey(roots, exclude, executor)
     tally = _Tally()
     await survey.open()
+    base = await opening.base(survey.roots)
     try:
         async for found in survey.slices(base, since=since, entries=False):
             tally.problems += len(found.problems)
@@ -67,6 +72,8 @@ class _Tally:
     problems: int = 0
     cpu_seconds: float = 0.0
     oldest: int | None = None
+    ages: Counter[int] = field(default_factory=Counter)
+    began_ns: int = field(default_factory=time.time_ns)
 
     def count(self, change: Change) -> None:
         self.unchanged_files += change.files
@@ -83,6 +90,7 @@ class _Tally:
     def _count_changed(self, fresh: Fresh) -> None:
         self.files += 1
         self.bytes += fresh.stat.st_size
+        self.ages[max(1, (self.began_ns - fresh.changed_ns) // 10**9).bit_length() - 1] += fresh.stat.st_size
         self.oldest = fresh.changed_ns if self.oldest is None else min(self.oldest, fresh.changed_ns)
 
     def unsaved(self, *, seconds: float) -> Unsaved:
@@ -94,6 +102,7 @@ class _Tally:
             unsure_bytes=self.unsure_bytes,
             total_files=self.files + self.unsure_files + self.unchanged_files,
             total_bytes=self.bytes + self.unsure_bytes + self.unchanged_bytes,
+            by_age=[(float(1 << step), size) for step, size in sorted(self.ages.items(), reverse=True)],
             problems=self.problems,
             seconds=seconds,
             cpu_seconds=self.cpu_seconds,

@@ -63,12 +63,14 @@ class Scan:
 class Scanned:
     """The answer to Scan: files that are new or changed, when the oldest of them changed (seconds since 1970).
 
-    `seconds` and `cpu_seconds` are what it took, the start of the copier included.
+    `by_age` says how many bytes changed at least so many seconds ago, the oldest first. `seconds` and `cpu_seconds` are
+    what it took, the start of the copier included.
     """
 
     files: int
     bytes: int
     oldest: float | None
+    by_age: list[tuple[float, int]] = field(default_factory=list)
     total_files: int
     total_bytes: int
     layer_bytes: int = 0

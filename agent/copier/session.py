@@ -3,26 +3,46 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from agent.chance import Chance
 from agent.checkpoint.cache import Cache
+from agent.checkpoint.choice import Choice
 from agent.checkpoint.keys import full
+from agent.checkpoint.opening import Opening
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.save import Saver
+from agent.checkpoint.scan import scan
 from agent.checksum import crc64nvme
 from agent.clock import Clock, stamp
-from agent.copier.protocol import Committed, Copied, Finish, Message, Moved, Record, Recorded, Refused, Save, Saved
+from agent.copier.protocol import (
+    Committed,
+    Copied,
+    Finish,
+    Message,
+    Moved,
+    Record,
+    Recorded,
+    Refused,
+    Save,
+    Saved,
+    Scan,
+    Scanned,
+)
 from agent.errors import AgentError
 from agent.model.checkpoint import CheckpointId, Commit
 from agent.model.node import BootId, InstanceId, Node, NodeName
 from agent.model.progress import Progress
+from agent.scratch.layers import bytes_on_disk
 from agent.settings import Settings
 from agent.store.base import ObjectExists, ObjectStore
+from agent.store.limited import Limited
 
 CLOSING: Final = 1.0
 """Seconds for the tasks of a session to end when control has gone."""
@@ -51,6 +71,7 @@ class Session:
         self._crew = crew
         self._requests = requests
         self._say = say
+        self._cpu_told = 0.0
         self._saver: Saver | None = None
         self._copying: asyncio.Task[None] | None = None
 
@@ -62,6 +83,8 @@ class Session:
                 if message.begun is not None:
                     begun = Record(name=message.begun["name"], document=message.begun["document"])
                     self._crew.create_task(self._record(begun), name="begun")
+            case Scan():
+                self._crew.create_task(self._scan(message), name="scan")
             case Finish():
                 self._crew.create_task(self._finish(), name="finish")
             case Record():
@@ -78,19 +101,54 @@ class Session:
         else:
             self._say(Copied(trouble=saver.trouble))
 
+    async def _scan(self, command: Scan) -> None:
+        """Look at the tree, and say what that cost: all of this process, which control starts for it."""
+        settings, loop, began = self._settings, asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        opening = Opening(
+            store=self._store, prefix=settings.s3.prefix, cache=self._cache(command.cache), executor=self._executor
+        )
+        try:
+            found = await scan(
+                roots=[Path(path) for path in settings.scratch.paths],
+                exclude=[*settings.scratch.exclude, *command.exclude],
+                opening=opening,
+                executor=self._executor,
+            )
+        except AgentError as error:
+            self._refuse(command, error)
+            return
+        layers = [Path(path) for path in command.layers]
+        layer_bytes = await loop.run_in_executor(self._executor, bytes_on_disk, layers)
+        cpu_seconds = time.process_time() - self._cpu_told
+        self._cpu_told += cpu_seconds
+        self._say(
+            Scanned(
+                files=found.files,
+                bytes=found.bytes,
+                oldest=None if found.oldest_change is None else found.oldest_change.timestamp(),
+                by_age=found.by_age,
+                total_files=found.total_files,
+                total_bytes=found.total_bytes,
+                layer_bytes=layer_bytes,
+                seconds=loop.time() - began,
+                cpu_seconds=cpu_seconds,
+            )
+        )
+
     async def _prepare(self, command: Save) -> Saver:
         settings = self._settings
         path = Path(command.receipts) if command.receipts else None
         receipts = await asyncio.get_running_loop().run_in_executor(self._executor, Receipts.load, path)
+        limit = command.bytes_per_second
         return Saver(
-            store=self._store,
+            store=self._store if limit is None else Limited(self._store, bytes_per_second=limit),
             prefix=settings.s3.prefix,
             node=node_of(command.node),
             checkpoint=CheckpointId(command.checkpoint),
             reason=command.reason,
             notice=command.notice,
             roots=[Path(path) for path in settings.scratch.paths],
-            exclude=settings.scratch.exclude,
+            exclude=[*settings.scratch.exclude, *command.exclude],
             receipts=receipts,
             clock=self._clock,
             chance=self._chance,
@@ -103,13 +161,13 @@ class Session:
             pack_size=settings.checkpoint.pack_size,
             commit_every=command.commit_every,
             jobs=command.jobs,
-            cache=self._cache(path),
+            cache=self._cache(command.cache),
+            choice=_choice(command),
         )
 
-    def _cache(self, receipts: Path | None) -> Cache | None:
-        """Return where the last head is kept: beside the receipts, and nowhere when those can't be kept either."""
+    def _cache(self, directory: str) -> Cache | None:
         s3 = self._settings.s3
-        return None if receipts is None else Cache(receipts.with_name("base"), place=f"s3://{s3.bucket}/{s3.prefix}")
+        return Cache(Path(directory), place=f"s3://{s3.bucket}/{s3.prefix}") if directory else None
 
     def _report(self, progress: Progress) -> None:
         self._say(Moved(progress=progress, requests=dict(self._requests())))
@@ -144,6 +202,13 @@ class Session:
         self._say(
             Refused(asked=type(asked).__name__, what=f"{error.op} {error.subject}: {error.detail}", hint=error.hint)
         )
+
+
+def _choice(command: Save) -> Choice:
+    before = command.changed_before
+    return Choice(
+        changed_before=None if before is None else datetime.fromtimestamp(before, UTC), most_bytes=command.most_bytes
+    )
 
 
 def node_of(fields: Mapping[str, str]) -> Node:

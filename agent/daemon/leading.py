@@ -214,6 +214,7 @@ class Leading:
             files=found.files,
             bytes=found.bytes,
             oldest=age,
+            by_age=tuple((age, size) for age, size in found.by_age),
             used=self._saving.used,
             cpu_seconds=found.cpu_seconds,
             seconds=found.seconds,
@@ -245,6 +246,7 @@ class Leading:
         await self._copier.save(command, self._listen)
         saved = saved_of(dict((await self._copier.finish(self._listen)).saved))
         now, last = asyncio.get_running_loop().time(), self._saving.found
+        self._allowance.committed(self._clock.now())
         if decision.most_bytes is None:
             self._whole_at = now
         self._saving.found = Look(

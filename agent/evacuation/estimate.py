@@ -15,14 +15,16 @@ ASSUMED_RATE: Final = 80e6
 class Look:
     """What was found unsaved at `at` (monotonic), by a look at the tree or at the end of a copy.
 
-    `oldest` is how many seconds before `at` the oldest of it changed; None is not known, or nothing is unsaved. `used`
-    is what was on the disk then, None where that is not known. The seconds are what the look cost.
+    `by_age` says how many bytes of it changed at least so many seconds before `at`, the oldest first; `oldest` is how
+    many seconds before `at` the oldest of it changed, None when that is not known, or nothing is unsaved. `used` is what
+    was on the disk then, None where that is not known. The seconds are what the look cost.
     """
 
     at: float
     files: int
     bytes: int
     oldest: float | None = None
+    by_age: tuple[tuple[float, int], ...] = ()
     used: int | None = None
     cpu_seconds: float = 0.0
     seconds: float = 0.0

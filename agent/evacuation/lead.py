@@ -128,12 +128,23 @@ def _after_look(rules: Rules, known: Known, look: Look, now: float) -> Decision:
     wanted, left_today = _wanted(rules, known, look), rules.bytes_per_day - known.sent_today
     is_at_rest = look.oldest is not None and look.oldest + now - look.at >= quiet
     if wanted and is_at_rest and left_today > 0:
-        return Pass(why="more is unsaved than fits the budget", most_bytes=min(wanted, left_today), quiet=quiet)
+        most = min(wanted, left_today)
+        age = max(quiet, _age_of(look, most))
+        return Pass(why="more is unsaved than fits the budget", most_bytes=most, quiet=age)
     if _is_worth_a_look(known, look, now):
         return Scan()
     if not wanted:
         return Rest(why="what is unsaved fits the budget")
     return Rest(why="it changed a short while ago" if left_today > 0 else "checkpoint.lead_bytes_per_day is used up")
+
+
+def _age_of(look: Look, most: int) -> float:
+    """Return how long ago all of the oldest `most` bytes have changed: the oldest change goes first."""
+    for age, size in look.by_age:
+        most -= size
+        if most <= 0:
+            return age
+    return 0.0
 
 
 def _wanted(rules: Rules, known: Known, look: Look) -> int:

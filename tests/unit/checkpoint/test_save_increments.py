@@ -67,8 +67,7 @@ class Node:
 
     async def scan(self):
         opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor)
-        base = await opening.base((os.fsencode(self.root),))
-        return await scan(roots=[self.root], exclude=[], base=base, executor=self._executor)
+        return await scan(roots=[self.root], exclude=[], opening=opening, executor=self._executor)
 
 
 @pytest.fixture
@@ -248,9 +247,9 @@ async def test_a_copy_ahead_stores_no_more_than_it_may(node):
     for number in range(10):
         (node.root / f"{number}").write_bytes(bytes(100))
     head = await node.save(choice=Choice(most_bytes=350))
-    assert (head.totals.files, head.left.files, head.complete) == (3, 7, False)
+    assert (head.totals.files, head.left.files, head.complete) == (4, 6, False)
     looked = await node.scan()
-    assert (looked.files, looked.bytes, looked.total_files, looked.total_bytes) == (7, 700, 10, 1000)
+    assert (looked.files, looked.bytes, looked.total_files, looked.total_bytes) == (6, 600, 10, 1000)
 
 
 async def test_a_scan_says_what_is_not_saved_and_since_when(node):
@@ -312,3 +311,11 @@ def test_after_any_changes_each_head_restores_the_tree_as_it_was(passes):
                 assert (looked.files, looked.total_files) == (0, head.totals.files)
 
     asyncio.run(run())
+
+
+async def test_a_scan_says_how_much_changed_how_long_ago(node):
+    plant(node.root)
+    looked = await node.scan()
+    ages = [age for age, _ in looked.by_age]
+    assert ages == sorted(ages, reverse=True)
+    assert sum(size for _, size in looked.by_age) == looked.bytes > 0

@@ -132,3 +132,13 @@ def test_a_head_is_refreshed_before_any_rule_of_the_bucket_takes_it():
     assert isinstance(found, Pass)
     assert found.most_bytes == 0
     assert isinstance(decide(RULES, replace(old, head_at=NOW), NOW), Rest)
+
+
+def test_of_what_is_at_rest_the_oldest_change_goes_first():
+    look = replace(FULL, by_age=((65536.0, 12 * GB), (4096.0, 5 * GB), (1024.0, 3 * GB)))
+    found = decide(RULES, replace(SPOT, look=look), NOW)
+    assert (found.most_bytes, found.quiet) == (19 * GB, 1024.0)
+    found = decide(replace(RULES, bytes_per_day=17 * GB), replace(SPOT, look=look), NOW)
+    assert (found.most_bytes, found.quiet) == (17 * GB, 4096.0)
+    young = replace(look, by_age=((65536.0, GB), (16.0, 19 * GB)))
+    assert decide(RULES, replace(SPOT, look=young), NOW).quiet == RULES.quiet
