@@ -105,8 +105,7 @@ class Leading:
     async def step(self) -> bool:
         """Do what is to be done now, if anything, and return whether there was. May be cut by `give_way`."""
         async with self._turn:
-            now = asyncio.get_running_loop().time()
-            decision = self._decide(now)
+            decision = self._decide_now()
             if isinstance(decision, lead.Rest):
                 self.why = decision.why
                 return False
@@ -115,6 +114,8 @@ class Leading:
                 return False
             async with self._cuttable():
                 await self._do(decision)
+                if isinstance(decision, lead.Scan) and isinstance(found := self._decide_now(), lead.Pass):
+                    await self._do(found)  # by the same copier: its start is most of what a look costs
             return True
 
     async def save_for(self, notice: Notice) -> None:
@@ -138,8 +139,8 @@ class Leading:
             async with asyncio.timeout(ENDING), self._turn:
                 pass
 
-    def _decide(self, now: float) -> lead.Decision:
-        place = self._place()
+    def _decide_now(self) -> lead.Decision:
+        now, place = asyncio.get_running_loop().time(), self._place()
         if place.has_jobs:
             self._jobs_at = now
         if not place.is_free:

@@ -16,8 +16,8 @@ class Look:
     """What was found unsaved at `at` (monotonic), by a look at the tree or at the end of a copy.
 
     `by_age` says how many bytes of it changed at least so many seconds before `at`, the oldest first; `oldest` is how
-    many seconds before `at` the oldest of it changed, None when that is not known, or nothing is unsaved. `used` is what
-    was on the disk then, None where that is not known. The seconds are what the look cost.
+    many seconds before `at` the oldest of it changed, None when that is not known, or nothing is unsaved. `used` is
+    what was on the disk then, None where that is not known. The seconds are what the look cost.
     """
 
     at: float

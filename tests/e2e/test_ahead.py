@@ -2,14 +2,13 @@
 
 import pytest
 
-from tests.fakes.evacuating import data_bytes, planted, puts, what_came_back
+from tests.fakes.evacuating import data_bytes, planted, what_came_back
 from tests.fakes.lab import metrics, sample, scratch
 from tests.fakes.trees import picture
 
 pytestmark = [pytest.mark.slurm, pytest.mark.s3]
 
-AT_REST = '[imds]\npoll_interval = "200ms"\n[checkpoint]\nlead_quiet = "0s"\n'
-AT_ONCE = f'{AT_REST}lead_budget = "20s"\n'
+AT_ONCE = '[imds]\npoll_interval = "200ms"\n[checkpoint]\nlead_quiet = "0s"\nlead_budget = "20s"\n'
 """Nothing fits the budget, and every file is at rest."""
 
 
@@ -29,13 +28,3 @@ def test_a_rescue_sends_what_has_changed_since_the_copy_ahead(instance, proxy):
     assert (status["outcome"], status["trouble"]) == ("COMPLETE", [])
     assert 100_000 <= data_bytes(proxy.control) - before < size / 20
     assert what_came_back(n1, status["checkpoint"]["id"], tree) == []
-
-
-def test_a_small_tree_is_not_sent_ahead(instance, proxy):
-    n2 = instance("n2", endpoint=proxy.endpoint, settings=AT_REST, run=False)
-    _, size = planted(n2, size=10_000_000)
-    n2.start_agent()
-    status = n2.until(lambda status: "fits" in status["ahead"]["why"], "it has thought about it", seconds=20)
-    assert status["unsaved"]["bytes"] >= size
-    assert status["evacuation_estimate_seconds"] < 60
-    assert puts(proxy.control, "/data/") == []
