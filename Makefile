@@ -2,7 +2,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock bundle clean
+.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock bundle packages clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ lock: setup      ## pin today's versions of everything in constraints.txt
 bundle: setup    ## make dist/hpc-agent-VERSION-ARCH.tar.gz, which installs without network, for both architectures
 	@$(BIN)/python packaging/bundle.py --arch x86_64
 	@$(BIN)/python packaging/bundle.py --arch aarch64
+
+packages: bundle ## make a deb and an rpm of each bundle
+	@for bundle in dist/hpc-agent-*.tar.gz; do PATH="$(CURDIR)/$(BIN):$$PATH" ./packaging/packages.sh $$bundle dist; done
 
 clean:           ## remove the virtual environment and caches
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

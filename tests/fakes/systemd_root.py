@@ -47,14 +47,17 @@ class SystemdRoot:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, directory: Path, files: Mapping[str, str]) -> Iterator["SystemdRoot"]:
-        """Start a machine under `directory`, which must not exist; end it and remove that at the end."""
+    def running(cls, directory: Path, files: Mapping[str, str], system: Path = Path("/")) -> Iterator["SystemdRoot"]:
+        """Start a machine under `directory`, which must not exist; end it and remove that at the end.
+
+        It is a copy of `system`, which nothing changes.
+        """
         (directory / "files").mkdir(parents=True)
         for path, text in files.items():
             place = directory / "files" / path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text)
-        shown = {**os.environ, "LAB_BINDS": "\n".join(map(str, hidden_paths()))}
+        shown = {**os.environ, "LAB_ROOT": str(system), "LAB_BINDS": "\n".join(map(str, hidden_paths()))}
         keep = ["bash", SCRIPT, "keep", directory]
         with subprocess.Popen(keep, stdin=subprocess.PIPE, start_new_session=True, env=shown) as it:
             machine = cls(directory)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A real systemd as process 1 of a copy-on-write image of this machine. Driven by systemd_root.py, never by hand.
+# A real systemd as process 1 of a copy-on-write image of this machine, or of the system in $LAB_ROOT. Driven by systemd_root.py, never by hand.
 #
 #   systemd_root.sh probe       exit 0 when this machine lets us start one
 #   systemd_root.sh keep DIR    run one until stdin ends, however the driver dies; leaves only DIR behind
@@ -19,7 +19,7 @@ unified() { awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts; }
 overlay_root() { # MOUNT_POINT
   mount -t tmpfs -o size=2g,mode=755 lab "$1"
   mkdir "$1"/{upper,work,root}
-  mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" lab "$1/root"
+  mount -t overlay -o "lowerdir=${LAB_ROOT:-/},upperdir=$1/upper,workdir=$1/work" lab "$1/root"
 }
 
 probe() {

@@ -1,5 +1,7 @@
 """A bundle made once for the run, and a machine without network to install it on."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -12,14 +14,24 @@ from tests.packaging.target import ROOT, Target
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
-    """The bundle of this tree, for the Python that runs this."""
-    to = tmp_path_factory.mktemp("bundle")
-    make = [sys.executable, ROOT / "packaging/bundle.py", "--python", PYTHON, "--to", to]
-    subprocess.run(make, check=True, capture_output=True, timeout=110)
+def make_bundle(tree, to):
+    """Return the archive that `tree` gives, for the Python that runs this."""
+    make = [sys.executable, tree / "packaging/bundle.py", "--python", PYTHON, "--to", to]
+    subprocess.run(make, check=True, capture_output=True, timeout=300)
     (archive,) = to.glob("*.tar.gz")
     return archive
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The bundle of this tree: one for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bundle"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = list(shared.glob("*.tar.gz"))
+        return made[0] if made else make_bundle(ROOT, shared)
 
 
 @pytest.fixture(scope="module")

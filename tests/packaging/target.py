@@ -5,7 +5,6 @@ import hashlib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BOOTSTRAP = str(ROOT / "packaging/bootstrap.sh")
 PLACES = ("/opt", "/etc", "/var/lib", "/run", "/usr/local")
 
 
@@ -17,20 +16,22 @@ class Target:
     """A machine to install on."""
 
     BUNDLE = "/var/bundle.tar.gz"
+    BOOTSTRAP = "/var/bootstrap.sh"
     LOG = "/var/log/hpc-agent-bootstrap.log"
     COMMAND = "/usr/local/bin/hpc-agent"
 
     def __init__(self, root):
         self.root = root
+        root.write(self.BOOTSTRAP, (ROOT / "packaging/bootstrap.sh").read_text())
         self.sha256 = digest(root.inside(self.BUNDLE))
 
-    def bootstrap(self, *arguments, before=()):
+    def bootstrap(self, *arguments, before=(), seconds=60):
         """Run it with its output on pipes, as ParallelCluster does; done when nobody holds them any more."""
-        return self.root.run(*before, "sh", BOOTSTRAP, *arguments, seconds=60)
+        return self.root.run(*before, "sh", self.BOOTSTRAP, *arguments, seconds=seconds)
 
     def install(self, *arguments, before=()):
         what = ("--bundle", self.BUNDLE, "--sha256", self.sha256, "--bucket", "my-bucket")
-        return self.bootstrap(*what, *arguments, before=before)
+        return self.bootstrap(*what, *arguments, before=before, seconds=110)
 
     def log(self, path=LOG):
         return self.root.inside(path).read_text()

@@ -6,9 +6,8 @@ import subprocess
 import pytest
 
 from tests.fakes.systemd_root import until
-from tests.packaging.target import BOOTSTRAP
 
-pytestmark = pytest.mark.systemd
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(400)]  # the first makes the bundle
 
 WITHOUT_SYSTEMD = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run/systemd; exec "$@"', "sh")
 
@@ -156,7 +155,7 @@ def test_two_at_once_take_turns(target):
     with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         waiting = subprocess.Popen(
-            target.root.command("sh", BOOTSTRAP, "--use", "9.9.9"), stderr=subprocess.PIPE, text=True
+            target.root.command("sh", target.BOOTSTRAP, "--use", "9.9.9"), stderr=subprocess.PIPE, text=True
         )
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)

@@ -1,0 +1,156 @@
+"""A clean Debian that has Python, systemd and nothing else, and no network: from the bundle and from the deb."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.systemd_root import SystemdRoot, until
+from tests.packaging.conftest import make_bundle
+from tests.packaging.target import ROOT, Target, digest
+
+pytestmark = [pytest.mark.systemd, pytest.mark.slow, pytest.mark.timeout(900)]
+
+NEXT = "0.2.0"
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory):
+    """The root of a Debian as small as it comes, with systemd and Python."""
+    if not shutil.which("mmdebstrap"):
+        pytest.skip("there is no mmdebstrap")
+    at = tmp_path_factory.mktemp("debian") / "root"
+    make = ["mmdebstrap", "--variant=minbase", "--include=systemd,dbus,python3", "bookworm", f"{at}.tar"]
+    subprocess.run(make, check=True, capture_output=True, timeout=600)
+    at.mkdir()
+    subprocess.run(["tar", "-xpf", f"{at}.tar", "-C", at, "--exclude=./dev/*"], check=True, timeout=60)
+    yield at
+    shutil.rmtree(at)
+
+
+@pytest.fixture(scope="session")
+def next_bundle(tmp_path_factory):
+    """The bundle of the same tree with a higher version."""
+    tree = tmp_path_factory.mktemp("next") / "tree"
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True).stdout
+    for name in listed.split("\n")[:-1]:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tree / name)
+    version = tree / "agent/__init__.py"
+    version.write_text(re.sub(r'(?<=^__version__ = ").*(?=")', NEXT, version.read_text(), flags=re.MULTILINE))
+    return make_bundle(tree, tree.parent)
+
+
+@pytest.fixture(scope="session")
+def packages(bundle, next_bundle, tmp_path_factory):
+    """Folders with the deb and the rpm of both versions."""
+    made = []
+    for archive in (bundle, next_bundle):
+        made.append(tmp_path_factory.mktemp("packages"))
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        subprocess.run([ROOT / "packaging/packages.sh", archive, made[-1]], check=True, env={"PATH": path}, timeout=60)
+    return made
+
+
+@pytest.fixture
+def clean(debian, bundle, tmp_path):
+    with SystemdRoot.running(tmp_path / "lab", {}, debian) as root:
+        shutil.copy(bundle, root.inside(Target.BUNDLE))
+        yield Target(root)
+
+
+def runs(machine, version, command=Target.COMMAND):
+    """Wait until the service is up as this version and a user can ask it."""
+
+    def answer():
+        asked = machine.root.run(command, "status", "--json", user="nobody")
+        return asked.returncode == 0 and json.loads(asked.stdout)["version"] == version
+
+    until(answer, f"{version} answers", seconds=60)
+    until(machine.is_active, "active", seconds=60)
+
+
+def dpkg(machine, *arguments):
+    done = machine.root.run("dpkg", *arguments, seconds=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bootstrap_updates_goes_back_and_leaves_nothing(clean, next_bundle):
+    shutil.copy(next_bundle, clean.root.inside("/var/next.tar.gz"))
+    update = ("--bundle", "/var/next.tar.gz", "--sha256", digest(next_bundle), "--bucket", "my-bucket")
+
+    assert clean.install().stdout.endswith("version 0.1.0 is in place\n")
+    runs(clean, "0.1.0")
+    assert clean.install().stdout.endswith("version 0.1.0 is in place\n")
+
+    assert clean.bootstrap(*update).stdout.endswith(f"version {NEXT} is in place\n")
+    runs(clean, NEXT)
+
+    assert clean.bootstrap("--use", "0.1.0").stdout.endswith("version 0.1.0 is in place\n")
+    runs(clean, "0.1.0")
+
+    clean.wipe()
+    assert not clean.is_active()
+
+
+def test_the_deb_installs_updates_keeps_the_settings_and_is_purged_without_a_trace(clean, packages):
+    root, settings = clean.root, clean.root.inside("/etc/hpc-agent/config.toml")
+    before = clean.left()
+    for number, folder in enumerate(packages):
+        (deb,) = folder.glob("*.deb")
+        shutil.copy(deb, root.inside(f"/var/{number}.deb"))
+
+    dpkg(clean, "-i", "/var/0.deb")
+    runs(clean, "0.1.0", "/usr/bin/hpc-agent")
+    assert root.did("systemctl", "is-enabled", "hpc-agent") == "enabled\n"
+    assert "installed as a package" in clean.install().stderr
+    settings.write_text('mode = "observe"\n')
+
+    dpkg(clean, "--force-confold", "-i", "/var/1.deb")
+    runs(clean, NEXT, "/usr/bin/hpc-agent")
+    assert settings.read_text() == 'mode = "observe"\n'
+
+    dpkg(clean, "-r", "hpc-agent")
+    assert not clean.is_active()
+    assert settings.exists()
+    assert not root.inside("/opt/hpc-agent").exists()
+
+    dpkg(clean, "-P", "hpc-agent")
+    assert {path for path in clean.left() if "bootstrap" not in path} == set(before)
+
+
+def test_the_deb_says_what_is_missing_where_no_python_is_new_enough(clean, packages):
+    (deb,) = packages[0].glob("*.deb")
+    shutil.copy(deb, clean.root.inside("/var/0.deb"))
+    with clean.pythons("#!/bin/sh\necho 3.9\n"):
+        refused = clean.root.run("dpkg", "-i", "/var/0.deb", seconds=120)
+
+    assert refused.returncode != 0
+    assert "no Python this bundle works with" in refused.stderr
+
+
+def test_the_rpm_holds_what_the_deb_holds(packages, tmp_path):
+    (rpm,), (deb,) = packages[0].glob("*.rpm"), packages[0].glob("*.deb")
+    if not shutil.which("rpm"):
+        pytest.skip("there is no rpm")
+    subprocess.run(["dpkg-deb", "-x", deb, tmp_path / "deb"], check=True)
+    install = ["rpm", "--root", tmp_path / "rpm", "-i", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", rpm]
+    subprocess.run(install, check=True, capture_output=True)
+
+    assert _files(tmp_path / "rpm") == _files(tmp_path / "deb")
+    asked = subprocess.run(
+        ["rpm", "-qp", "--requires", "--configfiles", rpm], capture_output=True, text=True, check=True
+    )
+    assert "(python3 >= 3.11 or python3.13 or python3.12 or python3.11)" in asked.stdout
+    assert "/etc/hpc-agent/config.toml" in asked.stdout
+
+
+def _files(root):
+    found = (path for path in root.rglob("*") if path.is_symlink() or path.is_file())
+    names = {str(path.relative_to(root)) for path in found}
+    return {name for name in names if not name.startswith(("var/", "root/"))}  # rpm's own
