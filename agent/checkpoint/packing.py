@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from errno import ENOENT
 from itertools import groupby
 from typing import Final
@@ -22,7 +23,7 @@ from agent.clock import Clock
 from agent.model.checkpoint import Directory, Entry, ObjectRef, Stat
 from agent.scratch.attributes import stat_of, xattrs_of
 from agent.scratch.reader import extents_of
-from agent.scratch.settled import is_settled
+from agent.scratch.settled import is_settled, write_back
 from agent.scratch.tree import Tree, open_file
 from agent.scratch.walk import join
 
@@ -108,7 +109,7 @@ class Packing:
     def _add(self, packed: Packed, sheet: "_Sheet", job: Job, head: bytes, tree: Tree, folder: int) -> None:
         at = self._clock.now()
         try:
-            read = self._read(sheet, job, head, tree.device, folder)
+            read = self._read(sheet, job, head, tree, folder, at)
         except OSError as error:
             packed.lost.append((job, error))
             return
@@ -130,7 +131,7 @@ class Packing:
         known = known_bytes(self._receipts, job, path, read.stat)
         return next((ref for ref, extents in known if (ref.crc64nvme, extents) == (read.crc64nvme, None)), None)
 
-    def _read(self, sheet: "_Sheet", job: Job, head: bytes, device: int, folder: int) -> _Read | None:
+    def _read(self, sheet: "_Sheet", job: Job, head: bytes, tree: Tree, folder: int, at: datetime) -> _Read | None:
         """Read a file onto the sheet; return None for one that is not for a pack, or not for this one. Raises OSError.
 
         One that changes meanwhile is read again, the last time as it is.
@@ -139,11 +140,13 @@ class Packing:
             fd = open_file(job.entry.name, folder)
             try:
                 found = os.fstat(fd)
-                if not stat.S_ISREG(found.st_mode) or found.st_dev != device:
+                if not stat.S_ISREG(found.st_mode) or found.st_dev != tree.device:
                     raise OSError(ENOENT, "no regular file of this file system")
                 seen = _seen(job, found)
                 if seen is not job.entry.stat:
                     head = self._head(job, seen)
+                if not self._quiesced and tree.shows_writes and is_settled(seen, at):
+                    write_back(fd)
                 if seen.size >= self._below or not sheet.takes(head, seen.size) or extents_of(fd, found) is not None:
                     return None
                 xattrs = xattrs_of(fd)

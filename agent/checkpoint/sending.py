@@ -110,6 +110,7 @@ class Sending:
             largest=self._largest,
             attempts=ATTEMPTS,
             into=buffer,
+            now=None if self._quiesced else at,
         )
         try:
             found = await self._run(read)

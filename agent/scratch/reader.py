@@ -9,6 +9,7 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from errno import EINVAL, ENOENT, ENXIO
 from itertools import accumulate, pairwise
 
@@ -16,6 +17,7 @@ from agent.checksum import crc64nvme
 from agent.errors import TransientError
 from agent.model.checkpoint import Stat
 from agent.scratch.attributes import stat_of, xattrs_of
+from agent.scratch.settled import is_settled, write_back
 from agent.scratch.tree import Tree, open_file
 
 MOST_EXTENTS = 10_000
@@ -43,8 +45,11 @@ class Whole:
 class Source:
     """An open regular file as it was when opened. Its descriptor is closed by `close`, or with the last reference."""
 
-    def __init__(self, tree: Tree, folder: bytes, name: bytes) -> None:
-        """Open it. Raises OSError; ENOENT also when the name is no regular file any more."""
+    def __init__(self, tree: Tree, folder: bytes, name: bytes, *, now: datetime | None = None) -> None:
+        """Open it. Raises OSError; ENOENT also when the name is no regular file any more.
+
+        `now`: the wall time; None when nothing can write any more, and pages need not be written for that to show.
+        """
         with tree.folder(folder) as within:
             self._fd = open_file(name, within)
         self.close = weakref.finalize(self, os.close, self._fd)
@@ -54,6 +59,8 @@ class Source:
             self.close()
             raise OSError(ENOENT, "no regular file of this file system")
         self.stat = stat_of(found)
+        if now is not None and tree.shows_writes and is_settled(self.stat, now):
+            write_back(self._fd)
         self.xattrs = xattrs_of(self._fd)
         self.extents = extents_of(self._fd, found)
         self._pieces = self.extents if self.extents is not None else ((0, found.st_size),)
@@ -92,16 +99,25 @@ class Source:
 
 
 def read_whole(
-    tree: Tree, folder: bytes, name: bytes, *, largest: int, attempts: int, into: bytearray | None = None
+    tree: Tree,
+    folder: bytes,
+    name: bytes,
+    *,
+    largest: int,
+    attempts: int,
+    into: bytearray | None = None,
+    now: datetime | None = None,
 ) -> Whole | Source:
     """Read a file of at most `largest` stored bytes, `into` a buffer; a larger one is returned open and unread.
+
+    `now` is as for a Source.
 
     A file that changes while it is read is read `attempts` times, and is `torn` when it changed each time. Raises
     OSError.
     """
     torn = False
     for _ in range(attempts):
-        source = Source(tree, folder, name)
+        source = Source(tree, folder, name, now=now)
         if source.length > largest:
             return source
         body, checksum = source.read(0, source.length, into)
