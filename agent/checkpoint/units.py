@@ -12,7 +12,7 @@ PART: Final = 8 << 20
 """Bytes of one GET. Larger ones cost memory per connection and gain nothing (measured: 8 to 16 MiB are alike)."""
 
 _GAP = 64 << 10
-_MEMBERS = 256
+_MEMBERS = 1024  # a pack of files of 8 KiB comes with one GET
 _OPEN = 16
 
 
