@@ -1,5 +1,6 @@
 """A job's files, brought back: from the head that Slurm's own record of the job vouches for, as the job's user."""
 
+import asyncio
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -31,6 +32,8 @@ from agent.settings import Settings
 from agent.slurm.admin_comment import AdminComment, Kept
 from agent.store.base import ObjectMissing, ObjectStore
 
+CLOSING: Final = 1.0
+"""Seconds for what was begun to be set aside."""
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -65,17 +68,19 @@ class Candidate:
 
 @dataclass(slots=True)
 class Homecoming:
-    """One restore. `said` is what there is to tell about it, `touched` whether anything was put in place."""
+    """One restore. `said` is what there is to tell about it."""
 
     job: Rank
     settings: Settings
     wish: Restore
     rights: Rights
     said: list[str] = field(default_factory=list)
-    touched: bool = False
 
-    async def run(self) -> Result:
-        """Restore the newest head that can be. Raises AgentError when there is none, or the store can't be reached."""
+    async def run(self, *, until: float) -> Result:
+        """Restore the newest head that can be, and stop `until` then (monotonic).
+
+        Raises AgentError when there is none, or the store can't be reached.
+        """
         at = place(None, self.settings)
         workers = self.settings.s3.connections + 4
         with (
@@ -83,13 +88,36 @@ class Homecoming:
             # Whatever touches the disk has the rights of the job's user, and no more.
             ThreadPoolExecutor(workers, thread_name_prefix="restoring", initializer=self.rights.take) as writing,
         ):
-            async with opened(at, self.settings, lambda _: None) as store:
-                work = _Work(self, store, at.prefix, reading, writing)
-                return await work.run(await work.candidates())
+            try:
+                async with asyncio.timeout_at(until + CLOSING), opened(at, self.settings, lambda _: None) as store:
+                    return await _Work(self, store, at.prefix, reading, writing, until=until).run()
+            except TimeoutError as error:
+                raise NotRestored("reach", str(at), "not within the time that a Prolog has") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A restore that puts things in place. `may_go`: what is there may be set aside, it is no other job's."""
+
+    path: Path
+    roots: tuple[bytes, ...]
+    own: Own
+    may_go: bool
 
 
 class _Work:
-    def __init__(self, home: Homecoming, store: ObjectStore, prefix: str, reading: Executor, writing: Executor) -> None:
+    """Finding the head and placing the files, with the store at hand."""
+
+    def __init__(
+        self,
+        home: Homecoming,
+        store: ObjectStore,
+        prefix: str,
+        reading: Executor,
+        writing: Executor,
+        *,
+        until: float,
+    ) -> None:
         self._home = home
         self._job = home.job
         self._settings = home.settings
@@ -97,59 +125,89 @@ class _Work:
         self._prefix = prefix
         self._reading = reading
         self._writing = writing
+        self._until = until
+        self._begun: _Begun | None = None
 
-    async def candidates(self) -> list[Candidate]:
+    async def run(self) -> Result:
+        """Restore the best candidate that verifies; what did not come whole is only left to a job that wants it so."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await self._first_whole()
+        except TimeoutError:
+            self._say("stopped: Slurm gives a job no longer to start")
+        except NoRoom as error:
+            self._say(str(error))
+        await self._undo("incomplete")
+        return Result.NONE if self._begun is None else Result.PARTIAL
+
+    async def _first_whole(self) -> Result:
+        candidates = await self._candidates()
+        for number, one in enumerate(candidates):
+            try:
+                restored = await self._restore(one, has_older=number + 1 < len(candidates))
+            except RestoreDamaged as damage:
+                self._say(str(damage))
+                await self._undo("damaged")
+                if self._begun is not None:
+                    return Result.PARTIAL
+            except (IntegrityMismatch, ObjectMissing, FormatInvalid) as error:
+                self._say(str(error))
+            else:
+                return self._result(one, restored)
+        detail = "; ".join(self._home.said) or "no checkpoint of it is known"
+        raise NotRestored("restore", f"job {self._job.start.id}", detail)
+
+    def _say(self, sentence: str) -> None:
+        self._home.said.append(sentence)
+
+    async def _undo(self, tag: str) -> None:
+        """Set aside what has been put in place: an unchanged job begins anew rather than with half of its files."""
+        if self._begun is None or self._home.wish is Restore.FUZZY or not self._begun.may_go:
+            return
+        await blocking(self._writing, self._clear, self._begun, tag)
+        self._begun = None
+
+    async def _candidates(self) -> list[Candidate]:
         """Return what may be restored, the best first: whole ones before those that only `fuzzy` allows."""
         all_kept = [kept for kept in self._job.comment.of(self._job.rank) if kept.life < self._job.life]
         found = [one for kept in all_kept if (one := await self._candidate(kept)) is not None]
-        exact = [one for one in found if is_exact(one.record)]
-        fuzzy = [one for one in found if not is_exact(one.record)]
+        exact = [one for one in found if is_exact(one.record) and not self._missing(one)]
+        fuzzy = [one for one in found if one not in exact]
         if self._home.wish is Restore.FUZZY:
             return exact + fuzzy
-        self._home.said += [f"{one.commit.head.checkpoint} has not all of its files at rest" for one in fuzzy]
+        for one in fuzzy:
+            lacks = f"nothing of ranks {self._missing(one)}" if self._missing(one) else "not all of its files at rest"
+            self._say(f"{one.commit.head.checkpoint} has {lacks}")
         return exact
+
+    def _missing(self, one: Candidate) -> list[int]:
+        """Return the ranks of which the same life has left nothing."""
+        kept = {other.rank for other in self._job.comment.kept if other.life == one.kept.life}
+        return [rank for rank in range(one.record.nodes) if rank not in kept]
 
     async def _candidate(self, kept: Kept) -> Candidate | None:
         start, rank = self._job.start, self._job.rank
         try:
             commit = await load_head(self._store, self._prefix, kept.key)
         except PermanentError as error:
-            self._home.said.append(str(error))
+            self._say(str(error))
             return None
         if commit.digest != kept.digest:
-            self._home.said.append(f"{kept.key} is not the head that was written: its digest is another")
+            self._say(f"{kept.key} is not the head that was written: its digest is another")
             return None
         record = record_for(commit.head.jobs, job=start.id, uid=start.uid, life=kept.life, rank=rank)
         if record is None:
-            self._home.said.append(f"{kept.key} does not hold this job")
+            self._say(f"{kept.key} does not hold this job")
             return None
         return Candidate(kept=kept, commit=commit, record=record)
 
-    async def run(self, candidates: Sequence[Candidate]) -> Result:
-        for number, one in enumerate(candidates):
-            try:
-                restored = await self._restore(one, has_older=number + 1 < len(candidates))
-            except (IntegrityMismatch, ObjectMissing, FormatInvalid) as error:
-                self._home.said.append(str(error))
-                continue
-            return self._result(one, restored)
-        said = "; ".join(self._home.said) or "no checkpoint of it is known"
-        raise NotRestored("restore", f"job {self._job.start.ref}", said)
-
     def _result(self, one: Candidate, restored: Restored) -> Result:
         is_newest = one.kept.life == self._job.life - 1 and one.kept == self._job.comment.of(self._job.rank)[0]
-        missing = [
-            rank
-            for rank in range(one.record.nodes)
-            if not any(other.life == one.kept.life for other in self._job.comment.of(rank))
-        ]
-        if missing:
-            self._home.said.append(f"the files of ranks {', '.join(map(str, missing))} were not saved")
         checkpoint, node = one.commit.head.checkpoint, one.commit.head.node
-        self._home.said.append(f"{restored.files} files, {restored.bytes} bytes of {checkpoint} of {node}")
+        self._say(f"{restored.files} files, {restored.bytes} bytes of {checkpoint} of {node}")
         if restored.problem_count:
-            self._home.said.append(f"{restored.problem_count} problems, the first: {restored.problems[0].detail}")
-        is_whole = not missing and not restored.problem_count
+            self._say(f"{restored.problem_count} problems, the first: {restored.problems[0].detail}")
+        is_whole = not restored.problem_count and not self._missing(one)
         return result(one.record, is_newest=is_newest, is_whole=is_whole)
 
     async def _restore(self, one: Candidate, *, has_older: bool) -> Restored:
@@ -158,11 +216,12 @@ class _Work:
         self._check(roots)
         own, is_by_path = await self._own(one)
         path = Path(roots[0] if len(roots) == 1 else "/")
+        begun = _Begun(path=path, roots=head.roots, own=own, may_go=is_by_path or not self._job.has_company)
         if has_older:
             # Before anything is in place: what is restored of two checkpoints is neither.
             await self._verify(one)
-        if await self._is_in_the_way(one, is_by_path=is_by_path):
-            await blocking(self._writing, self._clear, path, one, own, f"before-life{self._job.life}")
+        if begun.may_go and await self._is_in_the_way(one):
+            await blocking(self._writing, self._clear, begun, f"before-life{self._job.life}")
         restorer = Restorer(
             self._store,
             self._prefix,
@@ -171,18 +230,8 @@ class _Work:
             owner=True,
             connections=self._settings.s3.connections,
         )
-        self._home.touched = True
-        try:
-            return await restorer.restore(one.commit, own=own)
-        except RestoreDamaged as damage:
-            if has_older and (is_by_path or not self._job.has_company):
-                await blocking(self._writing, self._clear, path, one, own, "damaged")
-                raise
-            self._home.said.append(str(damage))
-            return damage.restored
-        except NoRoom as error:
-            self._home.said.append(str(error))
-            return Restored(problem_count=1)
+        self._begun = begun
+        return await restorer.restore(one.commit, own=own)
 
     def _check(self, roots: Iterable[str]) -> None:
         for root in roots:
@@ -204,7 +253,7 @@ class _Work:
         if one.record.alone:
             return Own(self._home.rights, head.roots, ()), False
         hint = f"bring them back by hand: hpc-agent restore {head.checkpoint}"
-        raise NotRestored("restore", f"job {self._job.start.ref}", "nobody can tell which files are its", hint=hint)
+        raise NotRestored("restore", f"job {self._job.start.id}", "nobody can tell which files are its", hint=hint)
 
     async def _verify(self, one: Candidate) -> None:
         verified = await verify(
@@ -218,26 +267,25 @@ class _Work:
             first = verified.problems[0]
             raise IntegrityMismatch("verify", one.commit.head.checkpoint, f"{first.key}: {first.detail}")
 
-    async def _is_in_the_way(self, one: Candidate, *, is_by_path: bool) -> bool:
+    async def _is_in_the_way(self, one: Candidate) -> bool:
         """Tell whether files of an older life or of another rank may still be on this node."""
         head, start = one.commit.head, self._job.start
         was_here = start.node in {kept.node for kept in self._job.comment.kept}
         if not was_here and start.node not in await self._job.names(one.record.node_list):
             return False
         left_here = head.node == start.node and head.boot_id == BOOT_ID.read_text().strip()
-        if left_here and one.kept.life == self._job.life - 1:
-            return False
-        return is_by_path or not self._job.has_company
+        return not (left_here and one.kept.life == self._job.life - 1)
 
-    def _clear(self, path: Path, one: Candidate, own: Own, tag: str) -> None:
-        """Set aside what is in the way, under a name that says whose it was; nothing is deleted."""
-        with closing(OwnTarget(path, one.commit.head.roots, own)) as target:
+    def _clear(self, begun: "_Begun", tag: str) -> None:
+        """Set aside what of the job is there, under a name that says why; nothing is deleted."""
+        own = begun.own
+        with closing(OwnTarget(begun.path, begun.roots, own)) as target:
             for each in own.tops(target):
                 if b".hpc-agent-" in each.path:
                     continue
                 aside = set_aside(target, own, each, tag)
                 if aside is not None:
-                    self._home.said.append(f"set aside: {os.fsdecode(own.path_of(each))} as {os.fsdecode(aside)}")
+                    self._say(f"set aside: {os.fsdecode(own.path_of(each))} as {os.fsdecode(aside)}")
 
 
 def _present(lines: Iterable[Directory], roots: Sequence[bytes], paths: Sequence[OwnPath]) -> list[OwnPath]:

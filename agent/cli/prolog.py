@@ -51,11 +51,11 @@ def run(chosen: argparse.Namespace) -> int:
         result, said = Result.NONE, str(error)
     finally:
         signal.alarm(0)
-    tell(f"job {start.ref}: restore {result}: {said}")
+    tell(f"job {start.id}: restore {result}: {said}")
     try:
         leave(Path(socket.place(chosen.config, environ)).parent / FOLDER, start.id, result)
     except (OSError, AgentError) as error:
-        tell(f"job {start.ref} is not told: {error}")
+        tell(f"job {start.id} is not told: {error}")
     return Exit.DONE
 
 

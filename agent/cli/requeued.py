@@ -1,7 +1,6 @@
 """What Slurm says of a job that starts again on this node, and how long its Prolog may take."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +14,10 @@ from agent.model.job import Restore
 from agent.processes import SystemProcesses
 from agent.settings import Settings, load
 from agent.slurm.admin_comment import AdminComments, Standing
-from agent.slurm.command import Scontrol
+from agent.slurm.command import Command, Scontrol
 from agent.slurm.comment import CommentInvalid, wishes
 from agent.slurm.host import Host
+from agent.slurm.jobs import COLUMNS, columns, jobs
 from agent.slurm.locate import find_scontrol
 from agent.slurm.parse import config, config_seconds
 
@@ -48,7 +48,7 @@ async def _come_home(
     scontrol = await _scontrol(settings, environ)
     squeue = scontrol.beside("squeue")
     standing, values, nodes, others = await asyncio.gather(
-        AdminComments(squeue=squeue, scontrol=scontrol, chance=SystemChance()).read(start.ref),
+        _standing(start, squeue, scontrol),
         scontrol.show_config(),
         _names(scontrol, start.node_list),
         squeue.run("-h", "-w", start.node, "-u", str(start.uid), "-o", "%A"),
@@ -68,12 +68,7 @@ async def _come_home(
     )
     home = Homecoming(job, settings, wish, rights_of(start.uid))
     limit = seconds_left(config(values))
-    try:
-        async with asyncio.timeout(limit - (time.monotonic() - began)):
-            found = await home.run()
-    except TimeoutError:
-        home.said.append(f"stopped after {limit:g} s: Slurm gives a job no longer to start")
-        found = Result.PARTIAL if home.touched else Result.NONE
+    found = await home.run(until=began + limit)
     return found, "; ".join(home.said)
 
 
@@ -100,6 +95,15 @@ def _wish(start: JobStart, settings: Settings) -> Restore:
         asked = Restore.ON
     either = {asked, settings.jobs.restore}
     return next((each for each in (Restore.OFF, Restore.FUZZY) if each in either), Restore.ON)
+
+
+async def _standing(start: JobStart, squeue: Command, scontrol: Scontrol) -> Standing | None:
+    """Return how the job stands, told as Slurm wants to be: an array's last task has the number of the whole array."""
+    found = jobs(await squeue.run("-h", "-j", str(start.id), "-O", columns(COLUMNS)))
+    job = next((job for job in found if (job.id, job.uid) == (start.id, start.uid)), None)
+    if job is None:
+        return None
+    return await AdminComments(squeue=squeue, scontrol=scontrol, chance=SystemChance()).read(job.ref)
 
 
 async def _names(scontrol: Scontrol, node_list: str) -> list[str]:

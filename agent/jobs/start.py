@@ -3,18 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
-
-_NONE: Final = frozenset({"", "0", "4294967294"})
-"""Of SLURM_ARRAY_JOB_ID: no array."""
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStart:
-    """`ref` is how Slurm has to be told the job; `life` None when this Slurm does not tell (`Restarts=` does)."""
+    """`id` is Slurm's own number, also of an array's task; `life` is None when this Slurm does not tell."""
 
     id: int
-    ref: str
     uid: int
     node: str
     node_list: str
@@ -24,12 +20,8 @@ class JobStart:
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
         """Read what Slurm says. Raises ValueError where that is no job."""
-        job = _number(environ, "SLURM_JOB_ID")
-        array, task = environ.get("SLURM_ARRAY_JOB_ID", ""), environ.get("SLURM_ARRAY_TASK_ID", "")
-        is_task = array not in _NONE and array.isdigit() and task.isdigit() and task not in _NONE - {"0"}
         return cls(
-            id=job,
-            ref=f"{array}_{task}" if is_task else str(job),
+            id=_number(environ, "SLURM_JOB_ID"),
             uid=_number(environ, "SLURM_JOB_UID"),
             node=environ.get("SLURMD_NODENAME", ""),
             node_list=environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST", ""),

@@ -16,18 +16,8 @@ PROLOG = {
 
 def test_a_job_is_read():
     assert JobStart.read(PROLOG) == JobStart(
-        id=7, ref="7", uid=4242, node="n2", node_list="n[1-2]", life=1, comment="hpc-agent:restore=off"
+        id=7, uid=4242, node="n2", node_list="n[1-2]", life=1, comment="hpc-agent:restore=off"
     )
-
-
-def test_a_task_of_an_array_is_told_by_array_and_task():
-    task = JobStart.read({**PROLOG, "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "0"})
-    assert (task.id, task.ref) == (7, "5_0")
-
-
-@pytest.mark.parametrize("array", [{}, {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": "4294967294"}])
-def test_a_job_that_is_no_task_is_told_by_its_number(array):
-    assert JobStart.read({**PROLOG, **array}).ref == "7"
 
 
 def test_a_slurm_that_does_not_count_restarts_leaves_the_life_open():
