@@ -60,6 +60,11 @@ def id_time(checkpoint: str) -> datetime:
     return datetime.strptime(checkpoint[:19], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
 
 
+def id_at(when: datetime) -> str:
+    """Return what sorts between the ids made before a time and those made from then on."""
+    return _moment(when)
+
+
 def full(prefix: str, key: str) -> str:
     """Return the key as the store knows it."""
     prefix = prefix.strip("/")

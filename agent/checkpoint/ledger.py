@@ -31,6 +31,8 @@ class Job:
     """Its directory is in the last head, where a directory may have had its name."""
     old: bool = False
     """What the last head refers to is older than a head may refer to: it has to be stored again."""
+    same: bool = False
+    """As far as its times tell it is as the last head has it."""
     attempt: int = 0
     alone: bool = False
     """Not for a pack, however small."""
@@ -115,7 +117,16 @@ class Ledger:
         jobs = []
         for entry, fresh in change.entries:
             if entry.type is EntryType.FILE:
-                jobs.append(Job(home=home, entry=entry, before=fresh.before, old=fresh.old, over=change.is_known))
+                jobs.append(
+                    Job(
+                        home=home,
+                        entry=entry,
+                        before=fresh.before,
+                        old=fresh.old,
+                        same=fresh.same,
+                        over=change.is_known,
+                    )
+                )
             else:
                 self._put(home, entry, fresh.before, over=change.is_known)
         self._under_way.update(dict.fromkeys(jobs))
@@ -141,6 +152,8 @@ class Ledger:
     def leave(self, job: Job) -> None:
         """Note that a file is not to be stored by this pass: an older row of it stands."""
         self._forget(job)
+        if job.old and job.same:  # it will do for as long as a head lives
+            return
         self._left_files += 1
         self._left_bytes += job.entry.stat.size
         if len(self._left_paths) < PATHS:

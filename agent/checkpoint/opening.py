@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Executor
+from datetime import datetime
 
 from agent.checkpoint import segment as segments
 from agent.checkpoint.base import Base, Layer
@@ -28,14 +29,16 @@ class Opening:
         self.trouble = ""
         """Why what was committed before can't be built on; empty when it can, or when there was nothing."""
 
-    async def base(self, roots: tuple[bytes, ...], receipts: Receipts | None = None) -> Base | None:
+    async def base(
+        self, roots: tuple[bytes, ...], receipts: Receipts | None = None, *, since: datetime | None = None
+    ) -> Base | None:
         """Return the newest head of these roots; one that `receipts` say was tried is newer than what the disk has.
 
-        None when there is none, or it can't be had: then everything has to be stored.
+        None when there is none made at `since` or later, or it can't be had: then everything has to be stored.
         """
         try:
             commit = await self._last(receipts)
-            if commit is None or commit.head.roots != roots:
+            if commit is None or commit.head.roots != roots or (since and commit.head.created_at < since):
                 return None
             layers = await asyncio.gather(*map(self._layer, commit.head.segments))
         except PermanentError as error:

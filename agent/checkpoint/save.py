@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +20,11 @@ from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.commits import Commits
-from agent.checkpoint.keys import new_id
+from agent.checkpoint.keys import id_at, new_id
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
 from agent.checkpoint.opening import Opening
+from agent.checkpoint.outline import pass_of
 from agent.checkpoint.packing import Packing
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.sending import Sending
@@ -53,7 +55,8 @@ class Saver:
     `store` tries again by itself: what it raises is permanent. `receipts` carry on where an earlier life of the same
     checkpoint was cut. `executor` runs everything that blocks; it should have a thread for each connection. `report`
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
-    are in each of them, with what it holds of their files.
+    are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is stored
+    again rather than referred to, so that no head outlives its data; None: however long ago.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class Saver:
         jobs: Sequence[Mapping[str, object]] = (),
         cache: Cache | None = None,
         choice: Choice | None = None,
+        refresh_after: timedelta | None = None,
     ) -> None:
         self._prefix = prefix
         self._checkpoint = checkpoint
         self._survey = Survey(roots, exclude, executor)
         self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
         self._choice = choice or Choice()
+        self._since = None if refresh_after is None else clock.now() - refresh_after
         self._receipts = receipts
         self._executor = executor
         self._report = report
@@ -201,7 +206,7 @@ class Saver:
             with one_error():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._commit_now_and_then(is_sent), name="save: commits")
-                    if base is not None and len(base.layers) > MOST_LAYERS:
+                    if base is not None and self._is_worn(base):
                         group.create_task(self._commits.compact(base), name="save: compaction")
                     await self._send_all(base)
                     is_sent.set()
@@ -217,8 +222,13 @@ class Saver:
         """
         return await self._commits.commit(self._ledger)
 
+    def _is_worn(self, base: Base) -> bool:
+        """Return whether the segments of a base are too many, or some of them too old."""
+        since = id_at(self._since) if self._since else ""
+        return len(base.layers) > MOST_LAYERS or any(pass_of(ref.key) < since for ref in base.head.segments)
+
     async def _open_base(self) -> Base | None:
-        base = await self._opening.base(self._survey.roots, self._receipts)
+        base = await self._opening.base(self._survey.roots, self._receipts, since=self._since)
         if base is not None:
             self._commits.build_on(base)
             self._ledger.build_on(base.head.totals)
@@ -244,7 +254,7 @@ class Saver:
                 await self.commit()
 
     async def _walk(self, base: Base | None) -> None:
-        async for found in self._survey.slices(base):
+        async for found in self._survey.slices(base, since=id_at(self._since) if self._since else ""):
             for problem in found.problems:
                 self._ledger.add_problem(problem)
             for change in found.changes:

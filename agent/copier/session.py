@@ -163,6 +163,7 @@ class Session:
             jobs=command.jobs,
             cache=self._cache(command.cache),
             choice=_choice(command),
+            refresh_after=settings.s3.retention / (2 if command.reason == "lead" else 1),
         )
 
     def _cache(self, directory: str) -> Cache | None:

@@ -35,6 +35,7 @@ from agent.settings.units import (
     PartSize,
     PollInterval,
     Quiet,
+    Retention,
     parse_duration,
     parse_size,
 )
@@ -77,6 +78,7 @@ class S3Section(Section):
     prefix: Prefix = "hpc-agent"
     expected_bucket_owner: Account = ""
     kms_key_id: str = ""
+    retention: Retention = parse_duration("14d")
     connections: Connections = 16
     part_size: PartSize = parse_size("8MiB")
 

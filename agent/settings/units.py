@@ -71,6 +71,7 @@ PollInterval = Annotated[timedelta, BeforeValidator(duration("100ms", "60s"))]
 Margin = Annotated[timedelta, BeforeValidator(duration("0s", "10m"))]
 HookWindow = Annotated[timedelta, BeforeValidator(duration("30s", "2h"))]
 """What Auto Scaling takes as the HeartbeatTimeout of a lifecycle hook."""
+Retention = Annotated[timedelta, BeforeValidator(duration("1d", "3650d"))]
 DrainTimeout = Annotated[timedelta, BeforeValidator(duration("1s", "2m"))]
 PackBelow = Annotated[ByteSize, BeforeValidator(size("0B", "5MiB"))]
 """What is larger is a request of its own, which costs no more than its share of a pack."""

@@ -17,6 +17,7 @@ from agent.checkpoint import save
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.opening import Opening
+from agent.checkpoint.outline import pass_of
 from agent.checkpoint.scan import scan
 from agent.model.checkpoint import EntryType, Totals
 from agent.store.memory import MemoryStore
@@ -264,6 +265,55 @@ async def test_a_scan_says_what_is_not_saved_and_since_when(node):
     changed = datetime.fromtimestamp((node.root / "new").stat().st_ctime_ns / 1e9, UTC)
     assert (looked.files, looked.bytes, looked.oldest_change, looked.total_files) == (1, 5, changed, 24)
     assert looked.cpu_seconds > 0
+
+
+class Days:
+    """A wall clock so many days ahead."""
+
+    def __init__(self, days):
+        self._ahead = timedelta(days=days)
+
+    def now(self):
+        return datetime.now(UTC) + self._ahead
+
+
+async def test_what_is_too_old_to_be_referred_to_is_stored_again(node):
+    plant(node.root)
+    options = {"refresh_after": timedelta(days=7)}
+    await node.save(clock=Days(0.1), **options)
+    old = set(await node.objects())
+    (node.root / "new").write_bytes(b"new")
+    await node.save(clock=Days(5), **options)
+    assert old < set(await node.objects())
+    younger = set(await node.objects()) - old
+    head = await node.save(clock=Days(8), **options)
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    found = await directories(node.store, head)
+    used = {entry.ref.key for directory in found for entry in directory.entries if entry.ref}
+    assert not used & old
+    assert used & younger
+    assert head.complete
+    await node.save(clock=Days(8.1), **options)
+    last = await node.save(clock=Days(8.2), **options)
+    assert min(pass_of(ref.key) for ref in last.segments) > min(pass_of(key) for key in younger)
+
+
+async def test_what_is_only_to_be_stored_again_is_not_left_where_there_is_no_room(node):
+    plant(node.root)
+    await node.save(clock=Days(0.1))
+    (node.root / "new").write_bytes(b"new")
+    await node.save(clock=Days(5))
+    head = await node.save(clock=Days(8), refresh_after=timedelta(days=7), choice=Choice(most_bytes=0))
+    assert (head.complete, head.left.files) == (True, 0)
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+
+
+async def test_a_head_that_is_too_old_is_not_built_on(node):
+    plant(node.root)
+    first = await node.save(clock=Days(0.1))
+    head = await node.save(clock=Days(8), refresh_after=timedelta(days=7))
+    assert not {ref.key for ref in first.segments} & {ref.key for ref in head.segments}
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
 
 
 names = st.sampled_from(["a", "b", "a-b", "c", "d.x"])
