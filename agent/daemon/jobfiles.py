@@ -1,0 +1,99 @@
+"""The files of the node's jobs: what a head says of them, and what Slurm is told so that a Prolog believes the head."""
+
+import asyncio
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from agent.chance import Chance
+from agent.checkpoint.keys import job_key
+from agent.copier.protocol import Record
+from agent.errors import AgentError
+from agent.evacuation.state import Saved
+from agent.jobs.choice import rank_of
+from agent.jobs.record import MOST, JobRecord, pointer, record_of
+from agent.model.job import Job
+from agent.model.node import Node
+from agent.slurm.admin_comment import AdminComments, Kept
+from agent.slurm.command import Scontrol
+
+AT_ONCE: Final = 4
+"""Jobs whose AdminComment is changed at the same time."""
+
+
+class JobFiles:
+    """For the node `name` of Slurm. `templates` are the setting `jobs.files`."""
+
+    def __init__(self, name: str, scontrol: Scontrol, *, templates: Sequence[str], chance: Chance) -> None:
+        self._name = name
+        self._scontrol = scontrol
+        self._templates = templates
+        self._comments = AdminComments(squeue=scontrol.beside("squeue"), scontrol=scontrol, chance=chance)
+
+    async def records(self, jobs: Sequence[Job], *, quiesced: Container[str] = ()) -> list[JobRecord]:
+        """Return what the next head is to say of `jobs`, all that are on the node.
+
+        `quiesced` has the `ref` of those whose processes are gone, or stopped, before the save begins. Raises
+        SlurmUnavailable, SlurmRefused.
+        """
+        found = []
+        for job in jobs[:MOST]:
+            rank = rank_of(self._name, await self._names(job.node_list))
+            if rank is not None:
+                found.append(
+                    record_of(
+                        job,
+                        jobs,
+                        life=life_here(job),
+                        rank=rank,
+                        templates=self._templates,
+                        quiesced=job.ref in quiesced,
+                    )
+                )
+        return found
+
+    async def vouch(self, records: Iterable[JobRecord], saved: Saved) -> list[str]:
+        """Have the head of `saved` stand in the AdminComment of each job; return what went wrong, as sentences."""
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def keep(record: JobRecord) -> str:
+            async with turn:
+                return await self._keep(record, saved)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(keep(record), name=f"vouch for job {record.job}") for record in records]
+        return [sentence for task in tasks if (sentence := task.result())]
+
+    async def _keep(self, record: JobRecord, saved: Saved) -> str:
+        kept = Kept(life=record.life, rank=record.rank, key=saved.key, digest=saved.digest)
+        try:
+            is_kept = await self._comments.keep(ref_of(record), kept)
+        except AgentError as error:
+            return f"job {ref_of(record)} will not find its files again: {error}"
+        return "" if is_kept else f"job {ref_of(record)} has gone on without these files"
+
+    async def _names(self, node_list: str) -> list[str]:
+        if "[" not in node_list:
+            return node_list.split(",")
+        return (await self._scontrol.run("show", "hostnames", node_list)).split()
+
+
+def pointers(records: Iterable[JobRecord], saved: Saved, node: Node) -> list[Record]:
+    """Return the notes for people which head holds the files of which job."""
+    return [
+        Record(
+            name=job_key(cluster=node.cluster, job=record.job, writer=node.writer, life=record.life, rank=record.rank),
+            document=pointer(replace(record, complete=saved.complete), head=saved.key, digest=saved.digest),
+        )
+        for record in records
+    ]
+
+
+def life_here(job: Job) -> int:
+    """Return which life of the job this node has: one that was requeued and still ends here shows the next count."""
+    return job.restarts if job.is_running else max(0, job.restarts - 1)
+
+
+def ref_of(record: JobRecord) -> str:
+    """Return how Slurm has to be told the job."""
+    return record.array or str(record.job)

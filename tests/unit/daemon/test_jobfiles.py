@@ -1,0 +1,116 @@
+"""What heads say of the node's jobs, and how Slurm comes to vouch for the heads."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.chance import SeededChance
+from agent.daemon.jobfiles import JobFiles, life_here, pointers
+from agent.evacuation.state import Saved
+from agent.model.checkpoint import CheckpointId, Left, Totals
+from agent.model.job import Job
+from agent.model.node import BootId, InstanceId, Node, NodeName
+from agent.processes import Finished
+from agent.slurm import admin_comment
+from agent.slurm.admin_comment import AdminComment
+from agent.slurm.command import Scontrol
+
+JOB = Job(
+    id=7,
+    uid=4242,
+    user="alice",
+    state="RUNNING",
+    is_batch=True,
+    is_requeueable=True,
+    restarts=0,
+    nodes=2,
+    node_list="n[1-2]",
+    name="count",
+)
+TASK = replace(JOB, id=9, array=8, task=3, uid=4343, user="bob", node_list="n2", nodes=1)
+KEY = "checkpoints/lab-0badcafe/n2/AROA:i-1/20261123T091500.123Z-1a2b3c4d.3.json"
+SAVED = Saved(
+    checkpoint=CheckpointId("20261123T091500.123Z-1a2b3c4d"),
+    n=3,
+    key=KEY,
+    digest="ab" * 32,
+    complete=True,
+    created_at=datetime(2026, 11, 23, tzinfo=UTC),
+    totals=Totals(),
+    left=Left(),
+)
+
+
+class Slurm:
+    """squeue and scontrol as children: AdminComments by job; a job in `gone` is unknown."""
+
+    def __init__(self, gone=()):
+        self.comments, self.gone = {}, gone
+
+    async def run(self, argv, **_options):
+        if argv[1:3] == ["show", "hostnames"]:
+            return Finished(code=0, out="n1\nn2\n", err="")
+        if argv[1] == "update":
+            self.comments[argv[2].removeprefix("JobId=")] = argv[3].removeprefix("AdminComment=")
+            return Finished(code=0, out="", err="")
+        job = argv[argv.index("-j") + 1]
+        if job in self.gone:
+            return Finished(code=1, out="", err="slurm_load_jobs error: Invalid job id specified\n")
+        return Finished(code=0, out=f"{0:<16}{'RUNNING':<24}{self.comments.get(job, ''):<65536}\n", err="")
+
+
+@pytest.fixture
+def files(monkeypatch):
+    monkeypatch.setattr(admin_comment, "SETTLING", 0.0)
+
+    def build(slurm):
+        return JobFiles("n2", Scontrol(slurm, "scontrol"), templates=["/scratch/{job_id}"], chance=SeededChance(1))
+
+    return build
+
+
+async def test_a_record_says_the_rank_the_life_and_whether_the_job_was_still(files):
+    first, second = await files(Slurm()).records([JOB, TASK], quiesced={"8_3"})
+    assert (first.job, first.rank, first.nodes, first.life, first.quiesced) == (7, 1, 2, 0, False)
+    assert (second.array, second.rank, second.quiesced, second.alone) == ("8_3", 0, True, True)
+    assert second.paths == ("/scratch/9",)
+
+
+async def test_a_job_that_is_not_on_this_node_is_not_recorded(files):
+    assert await files(Slurm()).records([replace(JOB, node_list="n7")]) == []
+
+
+def test_a_requeued_job_that_still_ends_here_is_in_the_life_before():
+    assert life_here(replace(JOB, restarts=1, state="COMPLETING")) == 0
+    assert life_here(replace(JOB, restarts=1)) == 1
+
+
+async def test_slurm_vouches_for_the_head_of_every_job_by_the_name_it_knows_it_by(files):
+    slurm = Slurm()
+    mine = files(slurm)
+    assert await mine.vouch(await mine.records([JOB, TASK]), SAVED) == []
+    assert set(slurm.comments) == {"7", "8_3"}
+    [kept] = AdminComment.parse(slurm.comments["7"]).kept
+    assert (kept.key, kept.digest, kept.life, kept.rank) == (KEY, "ab" * 32, 0, 1)
+
+
+async def test_p6_a_job_that_slurm_does_not_know_keeps_no_other_from_its_files(files):
+    slurm = Slurm(gone={"7"})
+    mine = files(slurm)
+    [sentence] = await mine.vouch(await mine.records([JOB, TASK]), SAVED)
+    assert sentence.startswith("job 7 ")
+    assert set(slurm.comments) == {"8_3"}
+
+
+async def test_the_note_for_people_names_head_and_job(files):
+    node = Node(
+        name=NodeName("n2"),
+        cluster="lab-0badcafe",
+        instance_id=InstanceId("i-1"),
+        boot_id=BootId("b"),
+        writer="AROA:i-1",
+    )
+    [note] = pointers(await files(Slurm()).records([JOB]), SAVED, node)
+    assert note.name == "jobs/lab-0badcafe/7/AROA:i-1/0-1.json"
+    assert (note.document["head"], note.document["job"]["complete"]) == (KEY, True)
