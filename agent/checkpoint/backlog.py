@@ -3,15 +3,20 @@
 Small files stand in one queue, from which a worker takes a pack at a time; files of one request in another; large
 files and the parts of those begun in a third. A third of the workers look into each queue first, and into the others
 when it has nothing: a huge file can't hold up the small ones, nor they it, and whichever is alone gets every
-connection. Parts of the file begun first come first, so that large files become whole one after the other.
+connection. Of the large files the smallest comes first, and the parts of the one begun first: as many as can be become
+whole. What can't any more before the deadline gives way to what can.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 
 from agent.checkpoint import pack
+from agent.checkpoint.horizon import Horizon
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.transfer import Transfer
 
@@ -37,7 +42,16 @@ class Backlog:
     Of the others, those of at most `largest` bytes are one request each.
     """
 
-    def __init__(self, *, pack_below: int, pack_size: int, packs: int, largest: int, limit: int = LIMIT) -> None:
+    def __init__(
+        self,
+        *,
+        pack_below: int,
+        pack_size: int,
+        packs: int,
+        largest: int,
+        limit: int = LIMIT,
+        horizon: Horizon | None = None,
+    ) -> None:
         self._pack_below = pack_below
         self._pack_size = pack_size
         self._packs_left = packs
@@ -47,8 +61,10 @@ class Backlog:
         self._small_bytes = 0
         self._small_since = 0.0
         self._single: deque[Job] = deque()
-        self._large: deque[Job] = deque()
+        self._large: list[tuple[int, int, Job]] = []
+        self._horizon = horizon or Horizon(None)
         self._transfers: list[Transfer] = []
+        self._numbers = count()
         self._open = 0
         self._closed = False
         self._changed = asyncio.Event()
@@ -61,19 +77,22 @@ class Backlog:
 
     async def put(self, job: Job) -> None:
         """Queue a file; waits while its queue is full."""
-        while len(self._queue_of(job)) >= self._limit:
+        while self._is_full(job):
             self._room.clear()
             await self._room.wait()
         self.put_now(job)
 
     def put_now(self, job: Job) -> None:
         """Queue a file, however many wait."""
-        queue = self._queue_of(job)
-        if queue is self._small:
-            self._small_bytes += _room_of(job)
-            if not queue:
+        if self._is_large(job):
+            heappush(self._large, (job.entry.stat.size, next(self._numbers), job))
+        elif self._is_small(job):
+            if not self._small:
                 self._small_since = asyncio.get_running_loop().time()
-        queue.append(job)
+            self._small_bytes += _room_of(job)
+            self._small.append(job)
+        else:
+            self._single.append(job)
         self._open += 1
         self._changed.set()
 
@@ -122,11 +141,15 @@ class Backlog:
         self._room.set()
         return unit
 
-    def _queue_of(self, job: Job) -> deque[Job]:
-        size = job.entry.stat.size
-        if size < self._pack_below and not job.alone:
-            return self._small
-        return self._single if size <= self._largest else self._large
+    def _is_small(self, job: Job) -> bool:
+        return job.entry.stat.size < self._pack_below and not job.alone
+
+    def _is_large(self, job: Job) -> bool:
+        return job.entry.stat.size > self._largest and not self._is_small(job)
+
+    def _is_full(self, job: Job) -> bool:
+        queue = self._large if self._is_large(job) else self._small if self._is_small(job) else self._single
+        return len(queue) >= self._limit
 
     def _next(self, worker: int) -> list[Job] | Job | Slice | None:
         queues = (self._next_pack, self._next_single, self._next_large)
@@ -162,10 +185,22 @@ class Backlog:
         return self._single.popleft() if self._single else None
 
     def _next_large(self) -> Job | Slice | None:
-        for transfer in self._transfers:
-            if (number := transfer.claim()) is not None:
-                return Slice(transfer=transfer, number=number)
-        return self._large.popleft() if self._large else None
+        beyond = self._horizon.is_beyond
+        in_reach = [transfer for transfer in self._transfers if not beyond(transfer.bytes_left)]
+        if (unit := _part_of(in_reach)) is not None:
+            return unit
+        if self._large and not beyond(self._large[0][0]):
+            return heappop(self._large)[2]
+        # Nothing can become whole: whatever comes then is sent, the deadline may move.
+        unit = _part_of(self._transfers)
+        return heappop(self._large)[2] if unit is None and self._large else unit
+
+
+def _part_of(transfers: Sequence[Transfer]) -> Slice | None:
+    for transfer in transfers:
+        if (number := transfer.claim()) is not None:
+            return Slice(transfer=transfer, number=number)
+    return None
 
 
 def _room_of(job: Job) -> int:

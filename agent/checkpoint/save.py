@@ -20,6 +20,7 @@ from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.commits import Commits
+from agent.checkpoint.horizon import Horizon
 from agent.checkpoint.keys import id_at, new_id
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
@@ -86,6 +87,7 @@ class Saver:
         cache: Cache | None = None,
         choice: Choice | None = None,
         refresh_after: timedelta | None = None,
+        until: float | None = None,
     ) -> None:
         self._prefix = prefix
         self._checkpoint = checkpoint
@@ -100,11 +102,13 @@ class Saver:
         self._commit_every = commit_every
         self._pass_id = new_id(clock, chance)
         self._links = Links()
+        self._horizon = Horizon(until)
         self._backlog = Backlog(
             pack_below=pack_below,
             pack_size=pack_size,
             packs=max(1, connections * part_size // pack_size),
             largest=part_size,
+            horizon=self._horizon,
         )
         self._bytes_sent = 0
         self._reported = float("-inf")
@@ -276,6 +280,7 @@ class Saver:
 
     def _count_sent(self, size: int) -> None:
         self._bytes_sent += size
+        self._horizon.sent(size)
 
     def _tell_sometimes(self) -> None:
         now = asyncio.get_running_loop().time()

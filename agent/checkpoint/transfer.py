@@ -72,6 +72,11 @@ class Transfer:
         return not self._claimed
 
     @property
+    def bytes_left(self) -> int:
+        """How much of it is not stored."""
+        return self.source.length - self.bytes_done
+
+    @property
     def parts(self) -> list[Part]:
         return [self._parts[number] for number in sorted(self._parts)]
 

@@ -29,7 +29,8 @@ class Save:
     `jobs` are what the head says of the jobs of the node (`agent.jobs.record`), but for what only the copy tells.
     `exclude` are patterns beside those of the settings, `cache` is the directory of the last head that is built on,
     empty for none. Of what is new, files that changed after `changed_before` (seconds since 1970) are left, and so is
-    what comes after `most_bytes`. `bytes_per_second` is how fast it may send.
+    what comes after `most_bytes`. `bytes_per_second` is how fast it may send. After `until` (monotonic seconds,
+    the same for all processes) nothing counts: what can't become whole by then gives way to what can.
     """
 
     checkpoint: str
@@ -45,6 +46,7 @@ class Save:
     changed_before: float | None = None
     most_bytes: int | None = None
     bytes_per_second: int | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,6 +164,7 @@ class Session:
             cache=self._cache(command.cache),
             choice=_choice(command),
             refresh_after=settings.s3.retention / (2 if command.reason == "lead" else 1),
+            until=command.until,
         )
 
     def _cache(self, directory: str) -> Cache | None:

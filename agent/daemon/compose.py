@@ -237,6 +237,7 @@ class Daemon:
             heard=self.all_heard,
             receipts=self.saving.receipts,
             terms=self.saving.terms,
+            safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
             cannot_save=self.saving.refusal,
             clock=self._clock,
             chance=self._chance,

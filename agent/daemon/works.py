@@ -15,6 +15,7 @@ from agent.daemon.records import begun_document, outcome_document
 from agent.daemon.runner import Performer, Tell
 from agent.daemon.whoami import Whoami
 from agent.errors import PermanentError, TransientError
+from agent.evacuation.plan import plan
 from agent.evacuation.record import notice_document, saved_of
 from agent.evacuation.state import Evacuation
 from agent.evacuation.work import Work
@@ -60,6 +61,7 @@ class Works:
         heard: Callable[[], bool],
         receipts: Callable[[CheckpointId], str],
         terms: Callable[[], Mapping[str, Any]],
+        safety_margin: float,
         cannot_save: Callable[[], Awaitable[PermanentError | None]],
         clock: Clock,
         chance: Chance,
@@ -71,6 +73,7 @@ class Works:
         self._heard = heard
         self._receipts = receipts
         self._terms = terms
+        self._safety_margin = safety_margin
         self._cannot_save = cannot_save
         self._clock = clock
         self._chance = chance
@@ -149,6 +152,7 @@ class Works:
             commit_every=COMMIT_EVERY,
             receipts=self._receipts(state.checkpoint),
             begun={"name": begun_key(**_place(state, node)), "document": begun_document(state, node)},
+            until=None if (times := plan(state, safety_margin=self._safety_margin)) is None else times.copy_until,
             **self._terms(),
         )
 

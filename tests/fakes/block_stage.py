@@ -58,6 +58,7 @@ class Stage:
             heard=lambda: self.watcher.health.last_success is not None,
             receipts=lambda checkpoint: f"/state/{checkpoint}",
             terms=dict,
+            safety_margin=15.0,
             cannot_save=self._can_save,
             clock=self.clock,
             chance=SeededChance(1),

@@ -1,12 +1,15 @@
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from agent.checkpoint import backlog as backlogs
 from agent.checkpoint.backlog import PACK_FILES, PACK_SECONDS, Backlog
+from agent.checkpoint.horizon import Horizon
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.pack import BLOCK
 from tests.fakes.checkpoints import a_directory, a_file
+from tests.fakes.imds_time import play
 
 KIB = 1 << 10
 SMALL, SINGLE, LARGE = 1, 100 * KIB, 1000 * KIB
@@ -139,3 +142,61 @@ async def test_what_is_let_go_of_is_gone():
     await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_of_the_large_files_the_smallest_come_first_so_that_most_become_whole():
+    backlog = a_backlog()
+    for number, size in enumerate((3 * LARGE, LARGE, 2 * LARGE, LARGE)):
+        backlog.put_now(a_job(number, size))
+    backlog.close()
+    order = [await backlog.take(PART) for _ in range(4)]
+    assert [job.entry.name for job in order] == [b"1", b"3", b"2", b"0"]
+
+
+def begun(backlog, size, sent=0):
+    """A large file of which so many bytes are stored."""
+    transfer = SimpleNamespace(bytes_left=size - sent, claim=lambda: 7, bytes_done=sent)
+    backlog.begin(transfer)
+    return transfer
+
+
+def test_a_file_that_cannot_become_whole_in_time_gives_way_to_what_can():
+    async def scene():
+        horizon = Horizon(asyncio.get_running_loop().time() + 20)
+        backlog = a_backlog(horizon=horizon)
+        huge = begun(backlog, 100 * LARGE)
+        backlog.put_now(a_job(1, 5 * LARGE))
+        before = await backlog.take(PART)
+        horizon.sent(0)
+        await asyncio.sleep(10)
+        horizon.sent(10 * LARGE)  # 10 more go out in the 10 s that are left
+        after = await backlog.take(PART)
+        backlog.put_now(a_job(2, 11 * LARGE))
+        return huge, before, after, await backlog.take(PART)
+
+    huge, before, after, last = play(scene)
+    assert before.transfer is huge
+    assert after.entry.name == b"1"
+    assert last.transfer is huge  # when nothing can become whole, what was begun goes on: the deadline may move
+
+
+def test_without_a_deadline_nothing_gives_way():
+    async def scene():
+        horizon = Horizon(None)
+        horizon.sent(1)
+        await asyncio.sleep(5)
+        horizon.sent(1)
+        return horizon.is_beyond(1 << 60)
+
+    assert play(scene) is False
+
+
+def test_after_the_deadline_everything_is_out_of_reach():
+    async def scene():
+        horizon = Horizon(asyncio.get_running_loop().time() + 5)
+        horizon.sent(1)
+        await asyncio.sleep(6)
+        horizon.sent(1000)
+        return horizon.is_beyond(1)
+
+    assert play(scene) is True

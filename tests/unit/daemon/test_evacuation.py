@@ -40,6 +40,7 @@ class Scene:
             heard=lambda: self.heard,
             receipts=lambda checkpoint: f"/state/{checkpoint}",
             terms=lambda: {"cache": "/state/base"},
+            safety_margin=15.0,
             cannot_save=self._cannot_save,
             clock=self.clock,
             chance=SeededChance(1),

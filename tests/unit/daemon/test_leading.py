@@ -247,6 +247,7 @@ def rescued(size, *, wait, changed=0, **how):
                 heard=lambda: True,
                 receipts=lambda checkpoint: "",
                 terms=lambda: {"cache": "/state/base"},
+                safety_margin=15.0,
                 cannot_save=_nothing,
                 clock=node.clock,
                 chance=SeededChance(1),
@@ -297,6 +298,7 @@ def test_20_gb_with_a_hundredth_changed_at_the_notice_are_complete_within_ten_se
     assert took < 10
     assert "f00" in sent
     assert copier.saves[0].cache == "/state/base"
+    assert copier.saves[0].until == pytest.approx(1000 + HOUR + 120 - 15, abs=1)
 
 
 def test_without_a_copy_ahead_the_same_tree_takes_most_of_the_window():

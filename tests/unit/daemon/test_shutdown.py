@@ -112,6 +112,7 @@ class Node:
             heard=lambda: True,
             receipts=lambda checkpoint: "",
             terms=dict,
+            safety_margin=15.0,
             cannot_save=self.can_save,
             clock=self.clock,
             chance=SeededChance(1),
