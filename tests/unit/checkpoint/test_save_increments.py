@@ -19,6 +19,7 @@ from agent.checkpoint.choice import Choice
 from agent.checkpoint.opening import Opening
 from agent.checkpoint.outline import pass_of
 from agent.checkpoint.scan import scan
+from agent.checkpoint.survey import Survey
 from agent.model.checkpoint import EntryType, Totals
 from agent.store.memory import MemoryStore
 from tests.fakes.saved import PREFIX, a_saver, directories, stored, tree_of, tree_on_disk
@@ -174,6 +175,20 @@ async def test_whatever_became_of_a_name_the_next_head_says_so(node, change):
     assert head.complete
     again = await node.save()
     assert again.segments == head.segments
+
+
+async def test_a_directory_that_became_a_file_is_hidden_with_the_row_of_the_file_only(node, executor):
+    """Were it hidden when the walk is past it, the row might stand in an older segment by then, and be hidden too."""
+    plant(node.root)
+    await node.save()
+    directory_to_file(node.root)
+    opening = Opening(store=node.store, prefix=PREFIX, cache=node.cache, executor=executor)
+    survey = Survey([node.root], [], executor)
+    await survey.open()
+    base = await opening.base(survey.roots)
+    changes = [change async for found in survey.slices(base) for change in found.changes]
+    (below,) = [change for change in changes if not change.is_met]
+    assert (below.gone, [entry.name for entry in below.lost]) == ([], [b"file"])
 
 
 async def test_files_whose_metadata_changed_are_read_and_not_sent_again(node):
