@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent.copier.protocol import Committed, Message, Moved, Save, Waiting
 from agent.daemon.copier import Copier
+from agent.daemon.jobfiles import JobFiles
 from agent.daemon.whoami import Whoami
 from agent.errors import AgentError, PermanentError
 from agent.evacuation.record import saved_of
@@ -26,7 +27,10 @@ class Busy(PermanentError):
 
 
 class Checkpoints:
-    """Makes checkpoints with `copier`, which is its own. `refusal` says why there can be none now, else None."""
+    """Makes checkpoints with `copier`, which is its own. `refusal` says why there can be none now, else None.
+
+    `job_files` is None where jobs are not to be told of, or there is no Slurm.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Checkpoints:
         terms: Callable[[], Mapping[str, Any]],
         moved: Callable[[Message], None],
         committed: Callable[[Saved], None],
+        job_files: Callable[[], JobFiles | None],
     ) -> None:
         self._copier = copier
         self._whoami = whoami
@@ -46,6 +51,7 @@ class Checkpoints:
         self._terms = terms
         self._moved = moved
         self._committed = committed
+        self._job_files = job_files
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -89,12 +95,14 @@ class Checkpoints:
             await self._copier.end()
 
     async def _save(self, put: Callable[[Json | None], None]) -> Json:
-        node = await self._whoami.node()
+        node, files = await self._whoami.node(), self._job_files()
+        records, trouble = ([], []) if files is None else await files.here()
         command = Save(
             checkpoint=self._fresh(),
             reason="manual",
             node=asdict(node),
             commit_every=COMMIT_EVERY,
+            jobs=[record.document() for record in records],
             **self._terms(),
         )
 
@@ -110,5 +118,8 @@ class Checkpoints:
 
         await self._copier.save(command, listen)
         answer = await self._copier.finish(listen)
-        self._committed(saved_of(dict(answer.saved)))
-        return {**answer.saved, "trouble": list(answer.trouble)}
+        saved = saved_of(dict(answer.saved))
+        self._committed(saved)
+        if files is not None:
+            trouble += await files.vouch(records, saved)
+        return {**answer.saved, "trouble": [*answer.trouble, *trouble]}

@@ -24,6 +24,7 @@ from agent.daemon.control import Control
 from agent.daemon.copier import CopierProcess
 from agent.daemon.feed import Feed
 from agent.daemon.hook import Hook
+from agent.daemon.jobfiles import JobFiles
 from agent.daemon.leading import Leading, Place
 from agent.daemon.memory import Memory
 from agent.daemon.noticefile import NoticeFile
@@ -160,6 +161,7 @@ class Daemon:
             terms=saving.terms,
             moved=self._moved,
             committed=self._committed,
+            job_files=self._job_files,
         )
         self.scrape = Scrape(
             self.metrics,
@@ -392,6 +394,14 @@ class Daemon:
         """Return whether every source that can show a notice has answered since the start."""
         showing = [watcher for watcher in self.watchers if watcher.name != TerminationTime.name]
         return all(watcher.health.last_success is not None for watcher in showing)
+
+    def _job_files(self) -> JobFiles | None:
+        """Return what knows whose files are whose; None where Slurm is not (yet) to be told."""
+        slurm = self.whoami.slurm
+        if self.settings.mode is not Mode.ACT or slurm is None:
+            return None
+        templates = self.settings.jobs.files
+        return JobFiles(slurm.name, slurm.scontrol, templates=templates, chance=self._chance)
 
     async def _no_checkpoint_now(self) -> PermanentError | None:
         phase = self.runner.state.phase

@@ -16,7 +16,10 @@ from agent.model.job import Job
 from agent.model.node import Node
 from agent.slurm.admin_comment import AdminComments, Kept
 from agent.slurm.command import Scontrol
+from agent.slurm.jobs import Jobs
 
+PATIENCE: Final = 5.0
+"""Seconds that a save waits for Slurm to say which jobs there are."""
 AT_ONCE: Final = 4
 """Jobs whose AdminComment is changed at the same time."""
 
@@ -28,7 +31,23 @@ class JobFiles:
         self._name = name
         self._scontrol = scontrol
         self._templates = templates
+        self._jobs = Jobs(name, scontrol, chance)
         self._comments = AdminComments(squeue=scontrol.beside("squeue"), scontrol=scontrol, chance=chance)
+
+    async def here(self) -> tuple[list[JobRecord], list[str]]:
+        """Return what a head that is to be written now says of the jobs of the node, and what went wrong, as sentences.
+
+        Files are saved without it as well: only their jobs do not find them by themselves.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.records(await self._jobs.all()), []
+        except AgentError as error:
+            return [], [f"jobs will not find these files again: {error}"]
+        except TimeoutError:
+            return [], [
+                f"jobs will not find these files again: Slurm did not tell within {PATIENCE:g} s which there are"
+            ]
 
     async def records(self, jobs: Sequence[Job], *, quiesced: Container[str] = ()) -> list[JobRecord]:
         """Return what the next head is to say of `jobs`, all that are on the node.

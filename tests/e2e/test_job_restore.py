@@ -1,6 +1,7 @@
 """A requeued job finds its files again: the shipped Prolog on real nodes, jobs that know nothing of it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -287,3 +288,23 @@ def test_a_first_life_and_a_node_without_the_agent_cost_prolog_and_epilog_50_ms_
     began = time.monotonic()
     subprocess.run(command, check=True, timeout=60)
     assert time.monotonic() - began < runs * 2 * 0.05
+
+
+@pytest.mark.slow
+def test_a_checkpoint_made_by_the_daemon_is_found_again_by_a_job_that_takes_it_as_it_was(site):
+    """The whole way with nothing made by the test: daemon, head, AdminComment, Prolog."""
+    job = site.submit("-w", "n1", "--comment", "hpc-agent:restore=fuzzy", "count.sh")
+    environ = {**site.bucket.environment, "HPC_AGENT_NODE__WRITER": "-", "HPC_AGENT_IMDS__POLL_INTERVAL": "60s"}
+    command = [sys.executable, "-m", "agent"]
+    daemon = site.cluster.popen("n1", [*command, "run"], env=environ)
+    until(lambda: site.cluster.run("n1", [*command, "status"], env=environ).returncode == 0, "it runs", seconds=30)
+    counted(site, job)
+    done = site.cluster.run("n1", [*command, "checkpoint", "--json"], env=environ, timeout=60)
+    daemon.kill()
+    daemon.wait()
+    assert done.returncode in {0, 4}, done.stderr
+    site.requeue(job, "n1")
+    site.start(job, "n2")
+    found = re.search(r"from (\d+) restore partial", site.ended(job))
+    assert found is not None
+    assert int(found[1]) > 0

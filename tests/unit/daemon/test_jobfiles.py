@@ -86,6 +86,16 @@ def test_a_requeued_job_that_still_ends_here_is_in_the_life_before():
     assert life_here(replace(JOB, restarts=1)) == 1
 
 
+async def test_p6_without_an_answer_of_slurm_the_files_are_saved_and_a_person_is_told(files):
+    class Away:
+        async def run(self, argv, **_options):
+            return Finished(code=1, out="", err="slurm_load_jobs error: Unable to contact slurm controller\n")
+
+    records, [sentence] = await files(Away()).here()
+    assert records == []
+    assert sentence.startswith("jobs will not find these files again: squeue ")
+
+
 async def test_slurm_vouches_for_the_head_of_every_job_by_the_name_it_knows_it_by(files):
     slurm = Slurm()
     mine = files(slurm)
