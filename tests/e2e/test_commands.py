@@ -140,10 +140,11 @@ def test_a_file_that_is_written_all_the_time_is_torn_and_exits_4(instance, clean
     work = scratch(n2.cluster, "n2")
     (work / "still").write_bytes(b"still")
     whole = told(n2.command("checkpoint", "--json"))
-    write = "f = open('/scratch/busy', 'wb', buffering=0)\nwhile f.tell() < 9**8:\n f.write(b'x')"
+    (work / "busy").write_bytes(bytes(20_000_000))
+    write = "import os\nf = os.open('/scratch/busy', os.O_WRONLY)\nwhile os.utime(f) is None:\n os.pwrite(f, b'x', 0)"
     writer = n2.cluster.popen("n2", [sys.executable, "-c", write])
     try:
-        until((work / "busy").exists, "it writes", seconds=5)
+        until(lambda: (work / "busy").read_bytes()[:1] == b"x", "it writes", seconds=10)
         torn = told(n2.command("checkpoint", "--json"), code=4)
     finally:
         writer.kill()
@@ -157,7 +158,7 @@ def test_a_file_that_is_written_all_the_time_is_torn_and_exits_4(instance, clean
 
 
 def test_bytes_that_come_back_other_than_they_were_exit_6_and_are_not_restored(instance, proxy, clean):
-    n3 = instance("n3", endpoint=proxy.endpoint)
+    n3 = instance("n3", endpoint=proxy.endpoint, settings=FEW_STREAMS)
     clean(n3)
     tree, _ = planted(n3, size=3_000_000)
     made = told(n3.command("checkpoint", "--json"))
