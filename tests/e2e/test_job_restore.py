@@ -2,15 +2,16 @@
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from agent.demo.cluster import Cluster
+from agent.demo.scene import ask_status
 from agent.demo.stage import BUCKET, Bucket
 from tests.fakes.lab import job_state, scratch, state_of, until
 
@@ -24,6 +25,7 @@ Epilog=/shared/slurm/epilog.d/*
 TaskProlog=/shared/slurm/task_prolog.d/hpc-agent.sh
 BatchStartTimeout=60
 """
+NOTHING = {"capabilities": {"slurm": {"on": False}}}
 COMMAND = f'#!/bin/sh\nexec {sys.executable} -m agent "$@"\n'
 COUNT = """#!/bin/bash
 mkdir -p /scratch/$SLURM_JOB_ID && cd /scratch/$SLURM_JOB_ID || exit 1
@@ -31,6 +33,8 @@ count=$(cat count 2>/dev/null || echo 0)
 echo "rank $SLURM_PROCID from $count restore ${HPC_AGENT_RESTORE:-not told}"
 while [ "$count" -lt 30 ]; do
   count=$((count + 1)); echo "$SLURM_PROCID" >>steps; echo "$count" >count.new; mv count.new count
+  # The first life waits for its end, however long a busy machine takes to bring it about.
+  if [ "$count" -eq 20 ] && [ -z "$SLURM_RESTART_COUNT" ]; then sleep 600; fi
   sleep 0.1
 done
 echo "rank $SLURM_PROCID done $(wc -l <steps) steps of $(sort -u steps | tr -d '\\n')"
@@ -285,9 +289,12 @@ def test_a_first_life_and_a_node_without_the_agent_cost_prolog_and_epilog_50_ms_
     runs, scripts = 20, "/shared/slurm/prolog.d/10-hpc-agent.sh && /shared/slurm/epilog.d/90-hpc-agent.sh"
     loop = f"for _ in $(seq {runs}); do {scripts} || exit; done"
     command = site.cluster.command(node, ["sh", "-c", loop], env={"SLURM_JOB_RESTART_COUNT": restarts})
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, timeout=60)
-    assert time.monotonic() - began < runs * 2 * 0.05
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Processor time: what a busy machine adds is not theirs.
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert took < runs * 2 * 0.05
 
 
 @pytest.mark.slow
@@ -297,12 +304,14 @@ def test_a_checkpoint_made_by_the_daemon_is_found_again_by_a_job_that_takes_it_a
     environ = {**site.bucket.environment, "HPC_AGENT_NODE__WRITER": "-", "HPC_AGENT_IMDS__POLL_INTERVAL": "60s"}
     command = [sys.executable, "-m", "agent"]
     daemon = site.cluster.popen("n1", [*command, "run"], env=environ)
-    until(lambda: site.cluster.run("n1", [*command, "status"], env=environ).returncode == 0, "it runs", seconds=30)
+    socket = site.cluster.inside("n1", "/run/hpc-agent/agent.sock")
+    until(lambda: (ask_status(socket) or NOTHING)["capabilities"]["slurm"]["on"], "it knows its Slurm", seconds=30)
     counted(site, job)
     done = site.cluster.run("n1", [*command, "checkpoint", "--json"], env=environ, timeout=60)
     daemon.kill()
     daemon.wait()
     assert done.returncode in {0, 4}, done.stderr
+    assert "head=0/0/" in site.marked(job), done.stdout + done.stderr
     site.requeue(job, "n1")
     site.start(job, "n2")
     found = re.search(r"from (\d+) restore partial", site.ended(job))
