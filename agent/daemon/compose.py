@@ -25,6 +25,7 @@ from agent.daemon.copier import CopierProcess
 from agent.daemon.feed import Feed
 from agent.daemon.hook import Hook
 from agent.daemon.jobfiles import JobFiles
+from agent.daemon.jobwork import JobWork
 from agent.daemon.leading import Leading, Place
 from agent.daemon.memory import Memory
 from agent.daemon.noticefile import NoticeFile
@@ -41,6 +42,7 @@ from agent.daemon.whoami import Whoami, machine_identity
 from agent.daemon.works import Works
 from agent.errors import PermanentError
 from agent.evacuation.phases import Phase
+from agent.evacuation.plan import delta_seconds
 from agent.evacuation.record import Record, saved_of
 from agent.evacuation.state import Evacuation, Saved, Trouble
 from agent.imds.client import Imds
@@ -63,6 +65,7 @@ from agent.observe.counting import CountedProcesses
 from agent.observe.metrics import Metrics
 from agent.processes import Processes
 from agent.settings import Settings
+from agent.slurm.held import HeldJobs
 from agent.slurm.host import Host
 
 NICENESS: Final = {Group.RESCUE: 0, Group.BACKGROUND: 10}
@@ -231,6 +234,14 @@ class Daemon:
         return CopierProcess(config=self.settings.file, niceness=NICENESS[group], group=self._groups.get(group))
 
     def _make_runner(self, state: Evacuation) -> Runner:
+        margin = self.settings.evacuation.safety_margin.total_seconds()
+        self.jobs = JobWork(
+            whoami=self.whoami,
+            slurm=lambda node: HeldJobs(node, instance_id=self.whoami.instance_id, chance=self._chance),
+            is_barrier=lambda: False,
+            safety_margin=margin,
+            chance=self._chance,
+        )
         works = Works(
             whoami=self.whoami,
             copier=self._copier(Group.RESCUE),
@@ -239,17 +250,19 @@ class Daemon:
             heard=self.all_heard,
             receipts=self.saving.receipts,
             terms=self.saving.terms,
-            safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
+            safety_margin=margin,
             cannot_save=self.saving.refusal,
             clock=self._clock,
             chance=self._chance,
+            jobs=self.jobs,
+            current=lambda: self.runner.state,
         )
         return Runner(
             state,
             performers=works.performers,
             clock=self._clock,
             chance=self._chance,
-            safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
+            safety_margin=margin,
             step=self._step,
         )
 
@@ -423,8 +436,17 @@ class Daemon:
     def _moved(self, message: Message, *, is_limited: bool = False) -> None:
         self.saving.moved(message, at=asyncio.get_running_loop().time(), is_limited=is_limited)
         self.scrape.moved(message)
+        self._replan()
         if isinstance(message, Committed):
             self._committed(saved_of(dict(message.saved)))
+
+    def _replan(self) -> None:
+        """Have the time to stop the jobs follow what the first copy measures."""
+        progress, rate = self.saving.progress, self.saving.rate.per_second
+        if progress is None or self.runner.state.phase is not Phase.COPYING:
+            return
+        delta = delta_seconds(progress, bytes_per_second=rate)
+        self.runner.planned(delta_seconds=delta)
 
     def _committed(self, saved: Saved) -> None:
         self.saving.committed(saved, at=asyncio.get_running_loop().time())

@@ -59,12 +59,13 @@ async def live(settings: Settings, environ: Mapping[str, str]) -> None:
     """Run every part until SIGTERM."""
     systemd, clock, boot_id = Systemd(environ), SystemClock(), BootId(BOOT_ID.read_text().strip())
     capabilities = Capabilities(clock, _log)
+    effects = Effects.of(settings.mode, requeue=settings.slurm.requeue)
     directory = _state_directory(Path(settings.state.dir), capabilities)
     executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="agent")
     async with Imds(clock=clock, endpoint=settings.aws.metadata_endpoint or ENDPOINT) as imds:
         daemon = Daemon(
             settings,
-            state=replace(_state(directory, boot_id, Effects.of(settings.mode)), policy=policy_of(settings.policy)),
+            state=replace(_state(directory, boot_id, effects), policy=policy_of(settings.policy)),
             environ=environ,
             boot_id=boot_id,
             memory=Memory.load(_memory(directory), boot_id),

@@ -1,5 +1,6 @@
 """The record an evacuation leaves in S3: that it began, and what it came to (P10; docs/format.md)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,9 @@ def begun_document(state: Evacuation, node: Node) -> dict[str, Any]:
     }
 
 
-def outcome_document(state: Evacuation, node: Node, *, ended_at: datetime, now: float) -> dict[str, Any]:
+def outcome_document(
+    state: Evacuation, node: Node, *, ended_at: datetime, now: float, jobs: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Return the record of how an evacuation ended. `now` is monotonic."""
     saved, ruling, began = state.saved, state.ruling, state.began
     entered = sorted(state.entered.items(), key=lambda item: item[1])
@@ -40,6 +43,7 @@ def outcome_document(state: Evacuation, node: Node, *, ended_at: datetime, now: 
         "totals": None if saved is None else asdict(saved.totals),
         "left": None if saved is None else asdict(saved.left),
         "trouble": [one.what for one in state.trouble.values()],
+        "jobs": list(jobs),
         "drain": state.drain,
         "seconds": {phase: round(end - at, 3) for (phase, at), end in zip(entered, ends, strict=True)},
         "window": None if ruling is None or began is None else round(ruling.due - began, 3),

@@ -5,7 +5,7 @@ The runner has the one broad `except` of the agent: a bug in a piece of work end
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.chance import Chance
@@ -19,13 +19,17 @@ from agent.evacuation.events import (
     Estimated,
     Event,
     Failed,
+    Handled,
+    Looked,
     Matured,
     Noticed,
+    Planned,
     Started,
     TimeUp,
     Troubled,
     Withheld,
 )
+from agent.evacuation.jobs import Dealt, Held, seen
 from agent.evacuation.machine import advance
 from agent.evacuation.plan import due
 from agent.evacuation.record import Record
@@ -57,6 +61,18 @@ class Tell:
     def waiting(self, what: str, hint: str = "") -> None:
         self.runner.post(Troubled, work=self.work, what=what, hint=hint)
 
+    def looked(self, jobs: Iterable[Held], requeued: Iterable[str] = ()) -> None:
+        self.runner.looked(tuple(jobs), tuple(requeued))
+
+    def planned(self, *, stop_seconds: float) -> None:
+        self.runner.planned(stop_seconds=stop_seconds)
+
+    def handled(self, job: Held, dealt: Dealt, why: str = "") -> None:
+        self.runner.post(Handled, ref=job.ref, dealt=dealt, why=why)
+
+    def signalled(self, job: Held) -> None:
+        self.runner.post(Handled, ref=job.ref, dealt=job.dealt, signalled=True)
+
     def withheld(self, what: str) -> None:
         self.runner.post(Withheld, work=self.work, what=what)
 
@@ -67,6 +83,10 @@ Performer = Callable[[Evacuation, Tell], Awaitable[None]]
 def said(error: AgentError) -> str:
     """Return an error as a sentence without its hint."""
     return f"{error.op} {error.subject}: {error.detail}"
+
+
+def _moves(known: float | None, now: float | None) -> bool:
+    return now is not None and (known is None or abs(known - now) > 1)
 
 
 class Runner:
@@ -113,6 +133,17 @@ class Runner:
         known = self.state.estimate
         if abs(seconds - known) > max(known, seconds) / 10:
             self.post(Estimated, seconds=seconds)
+
+    def looked(self, jobs: tuple[Held, ...], requeued: tuple[str, ...]) -> None:
+        """These jobs run; a look that shows what is known already is none."""
+        if self.state.jobs is None or seen(self.state.jobs, jobs, requeued) != self.state.jobs:
+            self.post(Looked, jobs=jobs, requeued=requeued)
+
+    def planned(self, *, stop_seconds: float | None = None, delta_seconds: float | None = None) -> None:
+        """What stopping the jobs or the last delta take; a change that moves no limit by a second is none."""
+        stop, delta = self.state.stop_seconds, self.state.delta_seconds
+        if _moves(stop, stop_seconds) or _moves(delta, delta_seconds):
+            self.post(Planned, stop_seconds=stop_seconds, delta_seconds=delta_seconds)
 
     def hurry(self) -> None:
         """The current phase has no more time."""

@@ -15,7 +15,8 @@ from agent.evacuation.phases import Phase
 
 logger = logging.getLogger(__name__)
 
-BUSY: Final = frozenset({Phase.DRAINING, Phase.COPYING, Phase.COMMITTING, Phase.RELEASING})
+SENDING: Final = frozenset({Phase.DRAINING, Phase.COPYING, Phase.STOPPING, Phase.DELTA})
+BUSY: Final = SENDING | {Phase.COMMITTING, Phase.RELEASING}
 EXTENSION: Final = 30.0
 """Seconds more that systemd is asked for at a time while a rescue goes on after SIGTERM."""
 BEGIN: Final = 2.0
@@ -96,8 +97,10 @@ class Leaving:
         self._systemd.extend(LAST_COMMIT + 5)
         try:
             async with asyncio.timeout(LAST_COMMIT):
+                hurried: Phase | None = None
                 while self._phase() in BUSY:
-                    if self._phase() in {Phase.DRAINING, Phase.COPYING}:
+                    if self._phase() in SENDING and self._phase() is not hurried:
+                        hurried = self._phase()
                         self._hurry()
                     self._changed.clear()
                     await self._changed.wait()

@@ -1,5 +1,6 @@
 """What `hpc-agent status` shows: the state and its surroundings as one document. Pure; the fields are a contract."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from agent import __version__
 from agent.clock import stamp
 from agent.daemon.capabilities import Capability, Name
 from agent.evacuation.estimate import Estimate
+from agent.evacuation.jobs import Dealt
 from agent.evacuation.phases import Phase
 from agent.evacuation.plan import forecast, plan
 from agent.evacuation.state import Evacuation, Saved, Trouble
@@ -82,6 +84,7 @@ def status_document(state: Evacuation, around: Around, *, now: float, wall: date
         "checkpoint": None if around.saved is None else _checkpoint(around.saved),
         "progress": None if around.progress is None else _progress(around.progress, around.bytes_per_second),
         "plan": _plan(state, around, now),
+        "jobs": _jobs(state),
         "evacuation_estimate_seconds": None if around.estimate is None else _seconds(around.estimate.seconds),
         "unsaved": None if around.estimate is None else _unsaved(around.estimate, now),
         "ahead": {"why": around.ahead.why, "bytes_today": around.ahead.bytes_today},
@@ -169,7 +172,16 @@ def _plan(state: Evacuation, around: Around, now: float) -> Json | None:
         return None
     left = _seconds(times.copy_until - now)
     expected = forecast(around.progress or Progress(), bytes_per_second=around.bytes_per_second, seconds=left)
-    return {"copy_seconds_left": left, **asdict(expected)}
+    stop = _seconds(times.stop_at - now) if state.stops else None
+    return {"copy_seconds_left": left, "stop_seconds_left": stop, **asdict(expected)}
+
+
+def _jobs(state: Evacuation) -> Json | None:
+    """How many jobs there are of each kind, no more: not every cluster shows its users each other's jobs."""
+    if state.jobs is None:
+        return None
+    counts = Counter(job.dealt for job in state.jobs.values())
+    return {dealt: counts[dealt] for dealt in Dealt}
 
 
 def _capability(known: Capability) -> Json:

@@ -1,7 +1,7 @@
 """What each piece of work does to the world. Nothing is decided here but how often to try again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
@@ -10,6 +10,7 @@ from agent.checkpoint.keys import begun_key, outcome_key
 from agent.clock import Clock
 from agent.copier.protocol import Committed, Message, Record, Save, Waiting
 from agent.daemon.copier import Copier, CopierRefused, Listener
+from agent.daemon.jobwork import JobWork, job_documents
 from agent.daemon.leading import Leading
 from agent.daemon.records import begun_document, outcome_document
 from agent.daemon.runner import Performer, Tell
@@ -26,6 +27,9 @@ from agent.slurm.reason import Reason, boot_of
 
 COMMIT_EVERY: Final = 4.0
 """Seconds between heads while copying: what S3 acknowledged 5 s before a cut is restorable (P3)."""
+
+DELTA_COMMIT_EVERY: Final = 3600.0
+"""Seconds between heads of the last delta: its only head is the last, so that none is newer and knows less."""
 
 T = TypeVar("T")
 
@@ -48,7 +52,7 @@ class Unheard(TransientError):
 class Works:
     """The performers of one daemon. `moved` sees every message of the copier; `heard` tells whether each source of
     notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `leading`
-    saves ahead.
+    saves ahead, `current` is the state as it is now.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Works:
         cannot_save: Callable[[], Awaitable[PermanentError | None]],
         clock: Clock,
         chance: Chance,
+        jobs: JobWork,
+        current: Callable[[], Evacuation],
     ) -> None:
         self._whoami = whoami
         self._copier = copier
@@ -77,6 +83,8 @@ class Works:
         self._cannot_save = cannot_save
         self._clock = clock
         self._chance = chance
+        self._jobs = jobs
+        self._current = current
         # A cancelled piece of work may still be ending when the next one begins.
         self._slurm_turn = asyncio.Lock()
         self._copier_turn = asyncio.Lock()
@@ -90,6 +98,9 @@ class Works:
             Work.RELEASE: self.release,
             Work.LIFT: self.lift,
             Work.LEAD: self.lead,
+            Work.JOBS: self._jobs.look,
+            Work.STOP: self._jobs.stop,
+            Work.DELTA: self.delta,
         }
 
     async def drain(self, state: Evacuation, tell: Tell) -> None:
@@ -114,6 +125,7 @@ class Works:
         """Lift a drain that is ours or our dead predecessor's; leave anyone else's."""
         async with self._copier_turn:
             await self._copier.end()
+        await self._jobs.thaw(state, tell)
         slurm, me = await self._whoami.slurm_node(), self._whoami
         if slurm is None:
             return
@@ -134,7 +146,19 @@ class Works:
             await self._until_done(once, tell)
 
     async def copy(self, state: Evacuation, tell: Tell) -> None:
-        """Copy the scratch to S3; a copier that dies is started again and goes on from its receipts."""
+        """Copy the scratch to S3; a copier that dies is started again and goes on from its receipts.
+
+        While jobs run that are stopped later, what is there is committed before they are waited for.
+        """
+        await self._copy(state, tell, commit_every=COMMIT_EVERY)
+        if self._current().stops and await self._may_save(state):
+            await self.commit(state, tell)
+
+    async def delta(self, state: Evacuation, tell: Tell) -> None:
+        """Copy what has changed since it was copied."""
+        await self._copy(state, tell, commit_every=DELTA_COMMIT_EVERY)
+
+    async def _copy(self, state: Evacuation, tell: Tell, *, commit_every: float) -> None:
         if not state.saves:
             return
         if not state.effects.save:
@@ -149,7 +173,7 @@ class Works:
             reason="evacuation",
             node=asdict(node),
             notice=None if state.ruling is None else notice_document(state.ruling),
-            commit_every=COMMIT_EVERY,
+            commit_every=commit_every,
             receipts=self._receipts(state.checkpoint),
             begun={"name": begun_key(**_place(state, node)), "document": begun_document(state, node)},
             until=None if (times := plan(state, safety_margin=self._safety_margin)) is None else times.copy_until,
@@ -174,11 +198,12 @@ class Works:
         tell.committed(saved_of(dict(saved.saved)))
 
     async def release(self, state: Evacuation, tell: Tell) -> None:
-        """Store the outcome, and let the copier go."""
+        """Hand back the jobs, store the outcome, and let the copier go."""
+        jobs = await self._jobs.hand_back(state, tell)
         async with self._copier_turn:
             try:
                 if await self._may_save(state):
-                    await self._store_outcome(state, tell)
+                    await self._store_outcome(state, job_documents(jobs), tell)
             finally:
                 await self._copier.end()
 
@@ -194,9 +219,10 @@ class Works:
     async def _may_save(self, state: Evacuation) -> bool:
         return state.saves and state.effects.save and await self._cannot_save() is None
 
-    async def _store_outcome(self, state: Evacuation, tell: Tell) -> None:
+    async def _store_outcome(self, state: Evacuation, jobs: Sequence[Mapping[str, Any]], tell: Tell) -> None:
         node = await self._whoami.node()
-        document = outcome_document(state, node, ended_at=self._clock.now(), now=asyncio.get_running_loop().time())
+        ended_at, now = self._clock.now(), asyncio.get_running_loop().time()
+        document = outcome_document(state, node, ended_at=ended_at, now=now, jobs=jobs)
         record = Record(name=outcome_key(**_place(state, node)), document=document)
         await self._until_done(lambda: self._asking(self._copier.record(record, self._listener(tell))), tell)
 

@@ -54,7 +54,7 @@ class PlainNode:
         return (
             f'[node]\nname = "{self.name}"\ncluster = "demo-00000000"\nwriter = "AROADEMO:{INSTANCES[self.name]}"\n'
             f'[scratch]\npaths = ["{self.scratch}"]\nrequire_mount = false\n[s3]\nbucket = "{BUCKET}"\n'
-            f'[slurm]\nbin_dir = "{scontrol.parent}"\n[http]\nlisten = ""\n'
+            f'[slurm]\nbin_dir = "{scontrol.parent}"\nrequeue = false\n[http]\nlisten = ""\n'
             f'[state]\ndir = "{self.directory}/state"\nsocket = "{self.socket}"\n'
         )
 

@@ -16,6 +16,10 @@ JOB_SECONDS: Final = 60.0
 """For a job to start and to write its files."""
 
 
+SETTINGS = "[slurm]\nrequeue = false\n"
+"""The job stays for the whole story: its node is saved at once instead of as late as can be."""
+
+
 class SlurmScene(Curtain):
     """Two nodes and a head. Needs what `Cluster.available` asks for."""
 
@@ -39,7 +43,7 @@ class SlurmScene(Curtain):
         self._instances = {name: self._instance(name) for name in INSTANCES}
 
     def _instance(self, name: str) -> Instance:
-        instance = Instance(self._lab, name, instance_id=INSTANCES[name], bucket=self._bucket)
+        instance = Instance(self._lab, name, instance_id=INSTANCES[name], bucket=self._bucket, settings=SETTINGS)
         self.undo.callback(instance.end)
         return instance.__enter__()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.evacuation.jobs import Dealt, Held
 from agent.evacuation.state import Saved
 from agent.evacuation.work import Work
 from agent.model.checkpoint import CheckpointId
@@ -87,6 +88,32 @@ class Estimated(Event):
     """Saving all that is on the scratch would take about so many seconds now."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked(Event):
+    """These jobs run on the node; of those that did, Slurm has taken `requeued` (their `ref`) back."""
+
+    jobs: tuple[Held, ...]
+    requeued: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handled(Event):
+    """Something was done to a job: `dealt`, or it was `signalled`."""
+
+    ref: str
+    dealt: Dealt
+    why: str = ""
+    signalled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned(Event):
+    """What the plan goes by has changed: what stopping the jobs or the last delta take, in seconds."""
+
+    stop_seconds: float | None = None
+    delta_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

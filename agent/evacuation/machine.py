@@ -11,13 +11,17 @@ from agent.evacuation.events import (
     Estimated,
     Event,
     Failed,
+    Handled,
+    Looked,
     Matured,
     Noticed,
+    Planned,
     Started,
     TimeUp,
     Troubled,
     Withheld,
 )
+from agent.evacuation.jobs import seen
 from agent.evacuation.phases import ARROWS, Cause, Phase
 from agent.evacuation.state import Evacuation, Trouble
 from agent.evacuation.work import OWN, Work
@@ -45,7 +49,9 @@ def _(_event: TimeUp, state: Evacuation) -> Evacuation:
 
 @_learn.register
 def _(_event: Started, state: Evacuation) -> Evacuation:
-    return replace(state, drain=None)  # read again: it may have been lifted, or taken over, while nobody watched
+    # The drain is read again: it may have been lifted, or taken over, while nobody watched. What the copier had in its
+    # memory is gone.
+    return replace(state, drain=None, copied=False)
 
 
 @_learn.register
@@ -81,6 +87,27 @@ def _(event: Estimated, state: Evacuation) -> Evacuation:
 
 
 @_learn.register
+def _(event: Looked, state: Evacuation) -> Evacuation:
+    return replace(state, jobs=seen(state.jobs, event.jobs, event.requeued))
+
+
+@_learn.register
+def _(event: Handled, state: Evacuation) -> Evacuation:
+    job = (state.jobs or {}).get(event.ref)
+    if job is None:
+        return state
+    after = replace(job, dealt=event.dealt, why=event.why or job.why, signalled=job.signalled or event.signalled)
+    return replace(state, jobs={**(state.jobs or {}), event.ref: after})
+
+
+@_learn.register
+def _(event: Planned, state: Evacuation) -> Evacuation:
+    stop = state.stop_seconds if event.stop_seconds is None else event.stop_seconds
+    delta = state.delta_seconds if event.delta_seconds is None else event.delta_seconds
+    return replace(state, stop_seconds=stop, delta_seconds=delta)
+
+
+@_learn.register
 def _(_event: Matured, state: Evacuation) -> Evacuation:
     return state
 
@@ -89,16 +116,21 @@ def _(_event: Matured, state: Evacuation) -> Evacuation:
 def _(event: Done, state: Evacuation) -> Evacuation:
     if event.work is Work.LEAD:
         state = replace(state, led=state.led | {notice.id for notice in state.leading})
-    settled = replace(state, drain=Drain.NONE) if event.work is Work.DRAIN and state.drain is None else state
-    return replace(settled, trouble=_without(settled.trouble, event.work))
+    return replace(_settled(event.work, state), trouble=_without(state.trouble, event.work))
 
 
 @_learn.register
 def _(event: Failed, state: Evacuation) -> Evacuation:
     if event.work is Work.LEAD:
         state = replace(state, led=state.led | {notice.id for notice in state.leading})
-    settled = replace(state, drain=Drain.NONE) if event.work is Work.DRAIN and state.drain is None else state
-    return replace(settled, trouble=_with(settled.trouble, event))
+    return replace(_settled(event.work, state), trouble=_with(state.trouble, event))
+
+
+def _settled(work: Work, state: Evacuation) -> Evacuation:
+    """Return `state` once a piece of work has ended, well or not."""
+    if work is Work.DRAIN and state.drain is None:
+        return replace(state, drain=Drain.NONE)
+    return replace(state, copied=True) if work is Work.COPY else state
 
 
 @_learn.register
@@ -120,6 +152,8 @@ def _cause(event: Event, before: Evacuation, after: Evacuation) -> Cause | None:
     change = _change(before, after)
     if change in ARROWS[before.phase]:
         return change
+    if before.phase is Phase.COPYING:
+        return _end_of_copying(event, after)
     match event:
         case Started():
             return Cause.RESTARTED
@@ -128,6 +162,16 @@ def _cause(event: Event, before: Evacuation, after: Evacuation) -> Cause | None:
         case Done() | Failed() if event.work is OWN.get(before.phase):
             return Cause.DONE if isinstance(event, Done) else Cause.FAILED
     return None
+
+
+def _end_of_copying(event: Event, after: Evacuation) -> Cause | None:
+    """While jobs run that have to be stopped, a copy that is through waits for the time to stop them."""
+    match event:
+        case TimeUp():
+            return Cause.STOP if after.stops else Cause.TIME_UP
+        case Failed() if event.work is Work.COPY and not after.stops:
+            return Cause.FAILED
+    return Cause.DONE if after.copied and not after.stops else None
 
 
 def _change(before: Evacuation, after: Evacuation) -> Cause | None:

@@ -1,8 +1,10 @@
 """What the agent does, on one screen.
 
-    notice ──> DRAINING ──> COPYING ──> COMMITTING ──> RELEASING ──> RESTING
-                  └───────────┴────────────┴──────────────┴─────────────┤ last notice withdrawn, or deadline outlived
-    WATCHING <── RETURNING <────────────────────────────────────────────┘
+                                jobs run: as late as can be
+    notice ──> DRAINING ──> COPYING ──> STOPPING ──> DELTA ──> COMMITTING ──> RELEASING ──> RESTING
+                  │           └─────────── no jobs ──────────────┘ │              │            │
+                  └────────────────────────────────────────────────┴──────────────┴────────────┤ last notice withdrawn,
+    WATCHING <── RETURNING <───────────────────────────────────────────────────────────────────┘ or deadline outlived
 
 Two rules make this table short. First, **the deadline comes anyway**: a working phase goes *forward* when its work
 is done, when it failed and when its time is up. There is no failed state to be stuck in; failure lowers the outcome
@@ -31,6 +33,10 @@ class Phase(StrEnum):
     """Slurm is asked to start nothing more here."""
     COPYING = "copying"
     """Scratch goes to S3 while the jobs run; what has arrived is committed every few seconds."""
+    STOPPING = "stopping"
+    """The jobs that Slurm takes back are told and stopped; a copy that is not through goes on."""
+    DELTA = "delta"
+    """What they changed since it was copied goes to S3."""
     COMMITTING = "committing"
     """No more data: the last head is written."""
     RELEASING = "releasing"
@@ -49,6 +55,8 @@ NUMBERS: Final[Mapping[Phase, int]] = {
     Phase.RELEASING: 4,
     Phase.RESTING: 5,
     Phase.RETURNING: 6,
+    Phase.STOPPING: 7,
+    Phase.DELTA: 8,
 }
 
 
@@ -65,6 +73,8 @@ class Cause(StrEnum):
     """The work of the phase is done."""
     FAILED = "failed"
     """The work of the phase can't be done."""
+    STOP = "jobs to stop"
+    """Jobs run that have to be stopped now for the rest to be done in time."""
     TIME_UP = "time up"
     """What comes after needs the rest of the time."""
     RESTARTED = "restarted"
@@ -79,9 +89,12 @@ ARROWS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = {
         C.DONE: P.COMMITTING,
         C.FAILED: P.COMMITTING,
         C.TIME_UP: P.COMMITTING,
+        C.STOP: P.STOPPING,
         C.WORSE: P.DRAINING,
         C.CLEAR: P.RETURNING,
     },
+    P.STOPPING: {C.DONE: P.DELTA, C.FAILED: P.DELTA, C.TIME_UP: P.DELTA, C.CLEAR: P.RETURNING},
+    P.DELTA: {C.DONE: P.COMMITTING, C.FAILED: P.COMMITTING, C.TIME_UP: P.COMMITTING, C.CLEAR: P.RETURNING},
     P.COMMITTING: {
         C.DONE: P.RELEASING,
         C.FAILED: P.RELEASING,

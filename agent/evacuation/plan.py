@@ -21,6 +21,25 @@ SHORT_WINDOW: Final = 20.0
 OUTLIVED: Final = 600.0
 """Seconds past its deadline after which a machine that still runs goes back to work."""
 
+STOP_COST: Final = 2.0
+"""Seconds for stopping jobs where they are: two looks at Slurm and one child per job, 20 ms each, on a busy node."""
+
+EPILOG_COST: Final = 2.0
+"""Seconds from a requeue to TERM, and from the end of the processes to the Epilog (both under 1 s, measured)."""
+
+BLIND_DELTA: Final = 1 / 8
+"""The share of the time for copying that is kept for the last delta while no rate is known."""
+
+DELTA_SHARE: Final = 1 / 4
+"""How much of the tree is taken to have changed by the time its jobs are stopped."""
+
+LEAST_DELTA: Final = 3.0
+"""Seconds of a last delta at least: a walk, and the start of its uploads."""
+
+STOPPING_SHARE: Final = 3 / 4
+"""Stopping jobs and the last delta may have no more of the time for copying than this: jobs are not stopped at the very
+first second because a slow store lets everything look hopeless."""
+
 TAKEN_WITHIN: Final[Mapping[NoticeKind, float]] = {
     # EC2 begins to terminate 30 or 60 minutes before the block's end date and goes on until then
     # (EC2 User Guide, "How Capacity Blocks work"): a node that went back to work would take jobs and die with them.
@@ -31,8 +50,15 @@ TAKEN_WITHIN: Final[Mapping[NoticeKind, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Who must be done by when (monotonic seconds)."""
+    """Who must be done by when (monotonic seconds).
 
+    Jobs that asked for a signal are told from `tell_at` on; all are stopped from `stop_at` on, as late as the last
+    delta lets them be, and must be by `stop_until`.
+    """
+
+    tell_at: float
+    stop_at: float
+    stop_until: float
     copy_until: float
     commit_until: float
     release_until: float
@@ -50,12 +76,27 @@ def plan(state: Evacuation, *, safety_margin: float) -> Plan | None:
     window = ruling.due - began
     end = ruling.due if window >= SHORT_WINDOW else began + BLIND_WINDOW
     margin = min(safety_margin, (end - began) / 4)
+    copy_until = end - margin
+    stop, delta = _stopping(state, copy_until - began)
+    stop_until = copy_until - delta
+    grace = max((job.grace for job in state.to_stop if job.signal), default=0.0)
     return Plan(
-        copy_until=end - margin,
+        tell_at=max(began, stop_until - stop - grace),
+        stop_at=stop_until - stop,
+        stop_until=stop_until,
+        copy_until=copy_until,
         commit_until=end - margin / 3,
         release_until=end,
         rest_until=end + TAKEN_WITHIN.get(ruling.kind, OUTLIVED),
     )
+
+
+def _stopping(state: Evacuation, window: float) -> tuple[float, float]:
+    """Return the seconds for stopping the jobs and for the last delta: together at most STOPPING_SHARE of `window`."""
+    delta = window * BLIND_DELTA if state.delta_seconds is None else state.delta_seconds
+    stop = STOP_COST if state.stop_seconds is None else state.stop_seconds
+    squeezed = min(1.0, window * STOPPING_SHARE / (stop + delta))
+    return stop * squeezed, delta * squeezed
 
 
 def due(state: Evacuation, *, safety_margin: float) -> float | None:
@@ -65,7 +106,9 @@ def due(state: Evacuation, *, safety_margin: float) -> float | None:
         return None
     limits = {
         Phase.DRAINING: min(state.entered.get(Phase.DRAINING, 0.0) + HEADSTART, times.copy_until),
-        Phase.COPYING: times.copy_until,
+        Phase.COPYING: times.tell_at if state.stops else times.copy_until,
+        Phase.STOPPING: times.stop_until,
+        Phase.DELTA: times.copy_until,
         Phase.COMMITTING: times.commit_until,
         Phase.RELEASING: times.release_until,
         Phase.RESTING: times.rest_until,
@@ -92,3 +135,15 @@ def forecast(progress: Progress, *, bytes_per_second: float, seconds: float) -> 
         return Forecast(bytes_left=left, bytes_per_second=0.0, seconds_needed=None, fits=None)
     needed = left / bytes_per_second
     return Forecast(bytes_left=left, bytes_per_second=bytes_per_second, seconds_needed=needed, fits=needed <= seconds)
+
+
+def delta_seconds(progress: Progress, *, bytes_per_second: float) -> float | None:
+    """Return what the last delta will take at the measured rate, None while nothing is known to go by."""
+    if bytes_per_second <= 0:
+        return LEAST_DELTA if progress.walked and progress.bytes_total == 0 else None
+    return LEAST_DELTA + DELTA_SHARE * progress.bytes_total / bytes_per_second
+
+
+def stop_seconds(*, is_barrier: bool, kill_wait: float) -> float:
+    """Return what stopping jobs takes: their end (KillWait when they ignore TERM) before an Epilog, else a freeze."""
+    return kill_wait + EPILOG_COST if is_barrier else STOP_COST

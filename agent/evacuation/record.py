@@ -5,13 +5,14 @@ state.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
 from agent.clock import parse_stamp, stamp
 from agent.errors import PermanentError
 from agent.evacuation.events import Event
+from agent.evacuation.jobs import Dealt, Held
 from agent.evacuation.phases import Phase
 from agent.evacuation.policy import DEFAULTS, Policy
 from agent.evacuation.state import Effects, Evacuation, Saved, Trouble
@@ -19,7 +20,7 @@ from agent.model.checkpoint import CheckpointId, Left, Totals
 from agent.model.drain import Drain
 from agent.model.notice import Notice, NoticeKind
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 Json = dict[str, Any]
 
@@ -60,6 +61,10 @@ def state_document(state: Evacuation) -> Json:
             work: {"what": t.what, "hint": t.hint, "since": stamp(t.since)} for work, t in state.trouble.items()
         },
         "withheld": dict(state.withheld),
+        "jobs": None if state.jobs is None else [asdict(job) for job in state.jobs.values()],
+        "copied": state.copied,
+        "stop_seconds": state.stop_seconds,
+        "delta_seconds": state.delta_seconds,
     }
 
 
@@ -88,9 +93,21 @@ def state_of(document: Json, *, effects: Effects, policy: Policy = DEFAULTS) -> 
                 for work, t in document["trouble"].items()
             },
             withheld=dict(document["withheld"]),
+            jobs=None if document["jobs"] is None else {job["ref"]: held_of(job) for job in document["jobs"]},
+            copied=bool(document["copied"]),
+            stop_seconds=_seconds(document["stop_seconds"]),
+            delta_seconds=_seconds(document["delta_seconds"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordInvalid("read", "journal record", repr(error)) from error
+
+
+def held_of(document: Json) -> Held:
+    return Held(**{**document, "dealt": Dealt(document["dealt"])})
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def notice_document(notice: Notice) -> Json:
@@ -157,6 +174,7 @@ def _plain(value: object) -> Any:
 WRITERS: Final[Sequence[tuple[type | tuple[type, ...], Callable[[Any], Any]]]] = (
     (Notice, notice_document),
     (Saved, saved_document),
+    (Held, asdict),
     ((Totals, Left), lambda value: {f.name: _plain(getattr(value, f.name)) for f in fields(value)}),
     (datetime, stamp),
     ((frozenset, tuple), lambda value: [_plain(item) for item in value]),

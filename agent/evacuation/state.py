@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from agent.evacuation.jobs import Held
 from agent.evacuation.phases import Phase
 from agent.evacuation.policy import DEFAULTS, Action, Policy, acts_at, rule
 from agent.model.checkpoint import CheckpointId, Left, Totals
@@ -20,10 +21,13 @@ class Effects:
 
     drain: bool
     save: bool
+    requeue: bool
 
     @classmethod
-    def of(cls, mode: Mode) -> "Effects":
-        return cls(drain=mode is Mode.ACT, save=mode is not Mode.OBSERVE)
+    def of(cls, mode: Mode, *, requeue: bool = True) -> "Effects":
+        """Return what `mode` allows; `requeue` is whether the operator wants jobs to be stopped and requeued."""
+        act = mode is Mode.ACT
+        return cls(drain=act, save=mode is not Mode.OBSERVE, requeue=act and requeue)
 
 
 LEAVING: Final = frozenset({Action.DRAIN, Action.EVACUATE})
@@ -69,7 +73,9 @@ class Evacuation:
     `led` are the ids of the notices for which a copy was made ahead. `estimate` is how many
     seconds an evacuation would take, 0 while nothing is known. `drain` is None until an attempt has settled it.
     `entered` are the monotonic times at which phases of this evacuation began. `trouble` and `withheld` (what the mode
-    did not allow) have at most one line per piece of work.
+    did not allow) have at most one line per piece of work. `jobs` (by `Held.ref`) is None until Slurm has told them.
+    `copied` says that the first copy is through. `stop_seconds` and `delta_seconds` are what stopping the jobs and the
+    copy after that are expected to take, None until something is known to go by.
     """
 
     effects: Effects
@@ -87,6 +93,10 @@ class Evacuation:
     saved: Saved | None = None
     trouble: Mapping[str, Trouble] = field(default_factory=dict)
     withheld: Mapping[str, str] = field(default_factory=dict)
+    jobs: Mapping[str, Held] | None = None
+    copied: bool = False
+    stop_seconds: float | None = None
+    delta_seconds: float | None = None
 
     @property
     def live(self) -> frozenset[Notice]:
@@ -118,6 +128,16 @@ class Evacuation:
     def saves(self) -> bool:
         """Whether what is coming takes the disk."""
         return any(rule(self.policy, notice).action is Action.EVACUATE for notice in self.standing)
+
+    @property
+    def to_stop(self) -> tuple[Held, ...]:
+        """The jobs that are known to run and that have to be stopped before the node goes."""
+        return tuple(job for job in (self.jobs or {}).values() if job.is_to_be_stopped)
+
+    @property
+    def stops(self) -> bool:
+        """Whether jobs have to be stopped, as far as is known: not knowing is not none (P5)."""
+        return self.effects.requeue and self.saves and (self.jobs is None or bool(self.to_stop))
 
     @property
     def next_act(self) -> float | None:

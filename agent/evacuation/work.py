@@ -17,27 +17,54 @@ class Work(StrEnum):
     RELEASE = "release"
     LIFT = "lift"
     LEAD = "lead"
+    JOBS = "jobs"
+    STOP = "stop"
+    DELTA = "delta"
 
 
 OWN: Final[Mapping[Phase, Work]] = {
     Phase.DRAINING: Work.DRAIN,
     Phase.COPYING: Work.COPY,
+    Phase.STOPPING: Work.STOP,
+    Phase.DELTA: Work.DELTA,
     Phase.COMMITTING: Work.COMMIT,
     Phase.RELEASING: Work.RELEASE,
     Phase.RETURNING: Work.LIFT,
 }
 """The work whose end is the end of the phase."""
 
-EVACUATING: Final = frozenset({Phase.DRAINING, Phase.COPYING, Phase.COMMITTING, Phase.RELEASING, Phase.RESTING})
+EVACUATING: Final = frozenset(
+    {
+        Phase.DRAINING,
+        Phase.COPYING,
+        Phase.STOPPING,
+        Phase.DELTA,
+        Phase.COMMITTING,
+        Phase.RELEASING,
+        Phase.RESTING,
+    }
+)
 
 
 def wanted(state: Evacuation) -> frozenset[Work]:
     """Return the work that should be going on in `state`.
 
     A copy ahead is made while nothing else is going on. A drain that nobody has confirmed is wanted for as long as the
-    node is being left: slurmctld may be back any second.
+    node is being left: slurmctld may be back any second. A copy that is not through when the jobs are stopped goes on,
+    and the last delta waits for it. Jobs are not looked at before the drain (P1).
     """
-    own = frozenset({OWN[state.phase]} if state.phase in OWN else ())
+    own = frozenset({OWN[state.phase]} if state.phase in OWN else ()) - {Work.COPY, Work.DELTA}
+    copying = _copying(state) if state.phase in COPYING else frozenset()
+    looking = frozenset({Work.JOBS} if state.phase in {Phase.COPYING, Phase.STOPPING} and state.saves else ())
     unsettled = frozenset({Work.DRAIN} if state.phase in EVACUATING and state.drain is None else ())
     ahead = frozenset({Work.LEAD} if state.phase is Phase.WATCHING and state.leading else ())
-    return own | unsettled | ahead
+    return own | copying | looking | unsettled | ahead
+
+
+COPYING: Final = frozenset({Phase.COPYING, Phase.STOPPING, Phase.DELTA})
+
+
+def _copying(state: Evacuation) -> frozenset[Work]:
+    if not state.copied:
+        return frozenset({Work.COPY})
+    return frozenset({Work.DELTA} if state.phase is Phase.DELTA else ())

@@ -115,6 +115,7 @@ class AsgSection(Section):
 class SlurmSection(Section):
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
+    requeue: StrictBool = True
 
 
 class JobsSection(Section):

@@ -22,7 +22,7 @@ REFUSALS = {
     r"^Request aborted$": "",
     r"Invalid job id specified": "",
     r"Requested operation is presently disabled": "",
-    r"Operation supported only for batch": "",
+    r"Only batch jobs are accepted": "",
 }
 """What trying again does not change, as scontrol 22.05 and 24.11 print it, and what a person can do.
 Every other failure is worth another try: a refusal that is not known as one costs a few calls, the reverse a drain.

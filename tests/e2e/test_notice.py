@@ -37,7 +37,7 @@ def reason(kind, instance, ends_at):
 
 
 def test_p1_p2_a_notice_drains_the_node_and_its_scratch_comes_back_identical_on_another(cluster, instance):
-    n1, n2 = instance("n1"), instance("n2")
+    n1, n2 = (instance(name, settings="[slurm]\nrequeue = false\n") for name in ("n1", "n2"))
     for node in ("n1", "n2"):
         cluster.run(node, ["mount", "-o", "remount,size=700m", "/scratch"], check=True)
     plant(scratch(cluster, "n1") / "work", files=FILES, size=BYTES)

@@ -17,6 +17,7 @@ from tests.fakes.ahead import leading
 from tests.fakes.block import FakeEc2
 from tests.fakes.imds import FakeMetadata
 from tests.fakes.imds_time import START, LoopClock
+from tests.fakes.jobs import FakeJobs, job_work
 from tests.fakes.node import ME, FakeCopier, FakeSlurmNode, FakeWhoami
 
 
@@ -50,8 +51,9 @@ class Stage:
         )
 
     def _make_runner(self):
+        whoami = FakeWhoami(self.slurm)
         works = Works(
-            whoami=FakeWhoami(self.slurm),
+            whoami=whoami,
             copier=self.copier,
             leading=leading(),
             moved=lambda message: None,
@@ -62,6 +64,8 @@ class Stage:
             cannot_save=self._can_save,
             clock=self.clock,
             chance=SeededChance(1),
+            jobs=job_work(whoami, FakeJobs()),
+            current=lambda: self.runner.state,
         )
         return Runner(
             Evacuation(effects=Effects.of(Mode.ACT)),

@@ -1,104 +1,19 @@
 """Runner and works together, in simulated time: hours of waiting pass in milliseconds."""
 
 import asyncio
-import contextlib
-from datetime import timedelta
 
 import pytest
 
-from agent.chance import SeededChance
-from agent.daemon.runner import Runner
 from agent.daemon.saving import CannotSave
-from agent.daemon.works import Works
 from agent.evacuation.phases import Phase
 from agent.evacuation.record import state_document, state_of
-from agent.evacuation.state import Effects, Evacuation, Outcome
+from agent.evacuation.state import Effects, Outcome
 from agent.model.drain import Drain
 from agent.model.mode import Mode
-from agent.model.notice import Notice, NoticeKind
-from tests.fakes.ahead import leading
-from tests.fakes.imds_time import START, LoopClock, play
-from tests.fakes.node import ME, FakeCopier, FakeSlurmNode, FakeWhoami
-
-
-class Scene:
-    """One daemon's runner and works over fakes; `steps` are what its journal would hold."""
-
-    def __init__(self, *, slurm=None, copier=None, mode=Mode.ACT, state=None, refusal=None):
-        self.slurm = slurm or FakeSlurmNode()
-        self.copier = copier or FakeCopier()
-        self.ahead = FakeCopier()
-        self.refusal = refusal
-        self.heard = True
-        self.steps = []
-        self.clock = LoopClock()
-        works = Works(
-            whoami=FakeWhoami(self.slurm),
-            copier=self.copier,
-            leading=leading(self.ahead),
-            moved=lambda message: None,
-            heard=lambda: self.heard,
-            receipts=lambda checkpoint: f"/state/{checkpoint}",
-            terms=lambda: {"cache": "/state/base"},
-            safety_margin=15.0,
-            cannot_save=self._cannot_save,
-            clock=self.clock,
-            chance=SeededChance(1),
-        )
-        self.runner = Runner(
-            state or Evacuation(effects=Effects.of(mode)),
-            performers=works.performers,
-            clock=self.clock,
-            chance=SeededChance(2),
-            safety_margin=15.0,
-            step=self.steps.append,
-        )
-
-    async def _cannot_save(self):
-        return self.refusal
-
-    @contextlib.asynccontextmanager
-    async def running(self):
-        task = asyncio.create_task(self.runner.run(), name="runner")
-        self.runner.started()
-        await asyncio.sleep(0.01)
-        try:
-            yield self
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    def notice(self, seconds=120.0, *, kind=NoticeKind.SPOT_TERMINATE, code="", source="spot"):
-        now = asyncio.get_running_loop().time()
-        spot = Notice(
-            id=f"{source}:i-0",
-            kind=kind,
-            code=code,
-            ends_at=START + timedelta(seconds=seconds),
-            due=now + seconds,
-            seen_at=START,
-            source=source,
-        )
-        self.runner.noticed(source, frozenset({spot}))
-        return spot
-
-    def withdraw(self, source="spot"):
-        self.runner.noticed(source, frozenset())
-
-    async def until(self, phase, within=1000.0):
-        async with asyncio.timeout(within):
-            while self.runner.state.phase is not phase:  # noqa: ASYNC110 - time is simulated: a look costs nothing
-                await asyncio.sleep(0.05)
-
-    @property
-    def phases(self):
-        seen = []
-        for record in self.steps:
-            if not seen or seen[-1] is not record.state.phase:
-                seen.append(record.state.phase)
-        return seen
-
+from agent.model.notice import NoticeKind
+from tests.fakes.imds_time import play
+from tests.fakes.node import ME, FakeCopier, FakeSlurmNode
+from tests.fakes.stage import Scene
 
 WHOLE = [
     Phase.RETURNING,

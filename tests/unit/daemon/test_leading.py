@@ -19,6 +19,7 @@ from agent.model.mode import Mode
 from agent.model.notice import Notice, NoticeKind
 from tests.fakes.ahead import Disk, DiskCopier, leading, spot
 from tests.fakes.imds_time import START, LoopClock, play
+from tests.fakes.jobs import FakeJobs, job_work
 from tests.fakes.node import FakeSlurmNode, FakeWhoami
 
 GB = 10**9
@@ -239,8 +240,9 @@ def rescued(size, *, wait, changed=0, **how):
     async def scene():
         async with Node(size, **how).living() as node:
             copier = DiskCopier(node.disk, rate=200e6)
+            whoami = FakeWhoami(FakeSlurmNode())
             works = Works(
-                whoami=FakeWhoami(FakeSlurmNode()),
+                whoami=whoami,
                 copier=copier,
                 leading=node.leading,
                 moved=lambda message: None,
@@ -251,6 +253,8 @@ def rescued(size, *, wait, changed=0, **how):
                 cannot_save=_nothing,
                 clock=node.clock,
                 chance=SeededChance(1),
+                jobs=job_work(whoami, FakeJobs()),
+                current=lambda: runner.state,
             )
             runner = Runner(
                 Evacuation(effects=Effects.of(Mode.ACT)),

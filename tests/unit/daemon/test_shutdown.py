@@ -21,6 +21,7 @@ from agent.processes import ChildMissing, ChildTimedOut
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
 from tests.fakes.ahead import leading
 from tests.fakes.imds_time import LoopClock, play
+from tests.fakes.jobs import FakeJobs, job_work
 from tests.fakes.node import FakeCopier, FakeSlurmNode, FakeWhoami
 from tests.fakes.slurm import Scripted, said
 
@@ -104,8 +105,9 @@ class Node:
         self.read = node(*state)
         self.systemd = Scripted([said(systemd, code=1)])
         self.source = ShutdownSource(self.read, self.clock)
+        whoami = FakeWhoami(self.slurm)
         works = Works(
-            whoami=FakeWhoami(self.slurm),
+            whoami=whoami,
             copier=self.copier,
             leading=leading(),
             moved=lambda message: None,
@@ -116,6 +118,8 @@ class Node:
             cannot_save=self.can_save,
             clock=self.clock,
             chance=SeededChance(1),
+            jobs=job_work(whoami, FakeJobs()),
+            current=lambda: self.runner.state,
         )
         self.runner = Runner(
             Evacuation(effects=Effects.of(Mode.ACT)),

@@ -78,6 +78,7 @@ def test_an_evacuation_shows_time_left_and_whether_the_rest_fits():
     assert document["drained_by_us"] is True
     assert document["plan"] == {
         "copy_seconds_left": 85.0,
+        "stop_seconds_left": 69.9,
         "bytes_left": 600,
         "bytes_per_second": 5.0,
         "seconds_needed": 120.0,

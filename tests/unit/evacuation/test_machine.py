@@ -14,19 +14,21 @@ from agent.evacuation.events import (
     Drained,
     Estimated,
     Failed,
+    Looked,
     Matured,
     Noticed,
     Started,
     TimeUp,
     Troubled,
 )
+from agent.evacuation.jobs import Held
 from agent.evacuation.machine import advance
 from agent.evacuation.phases import ARROWS, NUMBERS, Cause, Phase
 from agent.evacuation.plan import due, plan
 from agent.evacuation.policy import DEFAULTS, acts_at
 from agent.evacuation.record import state_document, state_of
 from agent.evacuation.state import Effects, Evacuation, Outcome, Saved
-from agent.evacuation.work import OWN, Work, wanted
+from agent.evacuation.work import COPYING, OWN, Work, wanted
 from agent.model.checkpoint import CheckpointId, Left, Totals
 from agent.model.drain import Drain
 from agent.model.mode import Mode
@@ -77,12 +79,25 @@ def told(*events, state=None):
     return state
 
 
+HELD = Held(ref="7", id=7, uid=4242, user="alice", life=0)
+
+
 def evacuating(phase):
     """A state that reached `phase` the ordinary way."""
-    state = told(noticed(notice()))
+    return on_to(phase, told(noticed(notice())), *([HELD] if phase in {Phase.STOPPING, Phase.DELTA} else []))
+
+
+def on_to(phase, state, *jobs):
+    """The state after the ordinary way from `state` to `phase`, with these jobs on the node."""
+    state = told(Looked(**at(0), jobs=jobs), state=state)
     while state.phase is not phase:
-        state = advance(state, Done(**at(1), work=OWN[state.phase]))
+        end = TimeUp(**at(1)) if state.copied and state.stops else Done(**at(1), work=_work(state))
+        state = advance(state, end)
     return state
+
+
+def _work(state):
+    return Work.COPY if state.phase in COPYING and not state.copied else OWN[state.phase]
 
 
 def test_a_notice_drains_first():
@@ -107,17 +122,29 @@ ENDS = [
 
 @pytest.mark.parametrize("ends", list(itertools.product(ENDS, repeat=4)))
 def test_whatever_fails_or_runs_out_of_time_the_evacuation_comes_to_rest(ends):
-    state = told(noticed(notice()))
+    state = told(noticed(notice()), Looked(**at(0), jobs=()))
     for end in ends:
         state = advance(state, end(state.phase))
     assert state.phase is Phase.RESTING
 
 
+@pytest.mark.parametrize("first", ENDS)
+def test_with_jobs_too_it_comes_to_rest_whatever_fails_or_runs_out_of_time(first):
+    for ends in itertools.product(ENDS, repeat=5):
+        state = told(noticed(notice()), Looked(**at(0), jobs=(HELD,)))
+        for end in (first, *ends):
+            before, state = state.phase, advance(state, end(state.phase))
+            if before is Phase.COPYING is state.phase:  # jobs are stopped when it is time, not before
+                state = advance(state, TimeUp(**at(5)))
+                assert state.phase is Phase.STOPPING
+        assert state.phase is Phase.RESTING
+
+
 def test_p6_a_drain_that_is_not_confirmed_goes_on_beside_the_copy():
     state = told(noticed(notice()), TimeUp(**at(1)))
     assert state.phase is Phase.COPYING
-    assert wanted(state) == {Work.COPY, Work.DRAIN}
-    assert wanted(advance(state, Drained(**at(2), drain=Drain.OURS))) == {Work.COPY}
+    assert wanted(state) == {Work.COPY, Work.DRAIN, Work.JOBS}
+    assert wanted(advance(state, Drained(**at(2), drain=Drain.OURS))) == {Work.COPY, Work.JOBS}
 
 
 def test_an_answer_to_another_phase_ends_nothing():
@@ -164,8 +191,7 @@ def block_end(due, *, when=0.0):
 @pytest.mark.parametrize("phase", [phase for phase in Phase if Cause.CLEAR in ARROWS[phase]])
 def test_an_end_that_moves_so_far_away_that_it_is_not_acted_on_yet_returns_from_any_phase(phase):
     state = told(block_end(120.0))
-    while state.phase is not phase:
-        state = advance(state, Done(**at(1), work=OWN[state.phase]))
+    state = on_to(phase, state, HELD)
     moved = told(block_end(86_400.0, when=2), state=state)
     assert moved.phase is Phase.RETURNING
     assert moved.ruling is None
@@ -205,9 +231,7 @@ def test_a_spent_notice_that_comes_with_a_new_time_is_new():
 @pytest.mark.parametrize("phase", [Phase.COPYING, Phase.COMMITTING, Phase.RELEASING, Phase.RESTING])
 def test_a_notice_that_takes_the_disk_begins_anew_what_was_only_a_drain_for_a_reboot(phase):
     reboot = replace(notice("reboot", kind=NoticeKind.SCHEDULED_EVENT, source="events"), code="system-reboot")
-    state = told(noticed(reboot, source="events"))
-    while state.phase is not phase:
-        state = advance(state, Done(**at(1), work=OWN[state.phase]))
+    state = on_to(phase, told(noticed(reboot, source="events")))
     assert not state.saves
     state = advance(state, noticed(notice(), when=2))
     assert state.phase is Phase.DRAINING
@@ -246,7 +270,7 @@ def test_a_new_notice_at_rest_begins_another_evacuation():
 def test_p7_a_restart_reads_the_drain_again_and_copies_again_what_the_copier_knew():
     state = told(Drained(**at(1), drain=Drain.OURS), Started(**at(2)), state=evacuating(Phase.COMMITTING))
     assert state.phase is Phase.COPYING
-    assert wanted(state) == {Work.COPY, Work.DRAIN}
+    assert wanted(state) == {Work.COPY, Work.DRAIN, Work.JOBS}
 
 
 def test_p7_a_start_without_a_notice_looks_for_a_drain_to_lift():

@@ -12,7 +12,7 @@ import pytest
 
 from agent.daemon.memory import Memory
 from agent.errors import PermanentError, TransientError
-from agent.evacuation.events import Done, Matured, Noticed
+from agent.evacuation.events import Done, Looked, Matured, Noticed
 from agent.evacuation.machine import advance
 from agent.evacuation.phases import Phase
 from agent.evacuation.policy import DEFAULTS
@@ -444,7 +444,8 @@ class Node:
         self.state = advance(self.state, event(at=self.at, wall=wall, fresh=FRESH, **parts))
 
     def finish(self):
-        """Do all the work of an evacuation."""
+        """Do all the work of an evacuation of a node without jobs."""
+        self.tell(Looked, jobs=())
         while self.state.phase in OWN:
             self.tell(Done, work=OWN[self.state.phase])
 

@@ -132,6 +132,8 @@ def test_the_numbers_of_the_states_never_change():
         "releasing": 4,
         "resting": 5,
         "returning": 6,
+        "stopping": 7,
+        "delta": 8,
     }
 
 

@@ -1,0 +1,294 @@
+"""An evacuation of a node with jobs, in simulated time: both orders, and what can go wrong with Slurm meanwhile."""
+
+import asyncio
+
+import pytest
+
+from agent.evacuation.jobs import Dealt
+from agent.evacuation.phases import Phase
+from agent.evacuation.record import state_document, state_of
+from agent.evacuation.state import Effects, Outcome
+from agent.model.mode import Mode
+from agent.model.notice import NoticeKind
+from agent.slurm.requeue import Verdict
+from tests.fakes.imds_time import play
+from tests.fakes.jobs import FakeJobs, job
+from tests.fakes.node import FakeCopier, FakeSlurmNode
+from tests.fakes.stage import Scene
+
+WHOLE = [
+    Phase.DRAINING,
+    Phase.COPYING,
+    Phase.STOPPING,
+    Phase.DELTA,
+    Phase.COMMITTING,
+    Phase.RELEASING,
+    Phase.RESTING,
+]
+END = 120.0
+
+
+def evacuated(stage_of, *, seconds=END, meanwhile=None):
+    """Play a notice to its rest; return the stage, with `began`, the monotonic time of the notice."""
+
+    async def scene():
+        async with stage_of().running() as stage:
+            stage.began = asyncio.get_running_loop().time()
+            stage.notice(seconds)
+            if meanwhile is not None:
+                await meanwhile(stage)
+            await stage.until(Phase.RESTING, within=seconds + 1)
+            return stage
+
+    return play(scene)
+
+
+def dealt(stage):
+    return {ref: held.dealt for ref, held in stage.runner.state.jobs.items()}
+
+
+def outcome_of(stage):
+    """What the outcome record says of each job."""
+    (record,) = stage.copier.records
+    return {one["job"]: (one["done"], one["why"]) for one in record.document["jobs"]}
+
+
+def entered(stage, phase):
+    return stage.runner.state.entered[phase] - stage.began
+
+
+def test_without_the_barrier_a_job_is_frozen_saved_committed_and_only_then_requeued():
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job())))
+    assert stage.phases[-7:] == WHOLE
+    assert stage.jobs.words() == ["freeze 7", "requeue 7"]
+    frozen, requeued = stage.jobs.at("freeze", "7"), stage.jobs.at("requeue", "7")
+    assert frozen - stage.began <= entered(stage, Phase.DELTA) <= entered(stage, Phase.RELEASING)
+    assert requeued - stage.began >= entered(stage, Phase.RELEASING)
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+    assert outcome_of(stage) == {"7": ("requeued", "")}
+    assert len(stage.copier.saves) == 2
+    assert stage.copier.saves[0].checkpoint == stage.copier.saves[1].checkpoint
+
+
+def test_with_the_barrier_it_is_requeued_first_and_the_delta_waits_for_its_processes():
+    jobs = FakeJobs(job(), ends_after=5.0)
+    stage = evacuated(lambda: Scene(jobs=jobs, is_barrier=True))
+    assert stage.phases[-7:] == WHOLE
+    assert jobs.words() == ["requeue 7"]
+    requeued = jobs.at("requeue", "7") - stage.began
+    assert entered(stage, Phase.DELTA) == pytest.approx(requeued + 5, abs=1)
+    assert dealt(stage) == {"7": Dealt.REQUEUED}
+
+
+@pytest.mark.parametrize("is_barrier", [False, True])
+def test_a_job_runs_for_most_of_the_window(is_barrier):
+    jobs = FakeJobs(job(), kill_wait=5.0)
+    stage = evacuated(lambda: Scene(jobs=jobs, is_barrier=is_barrier))
+    verb = "requeue" if is_barrier else "freeze"
+    assert jobs.at(verb, "7") - stage.began >= 0.6 * END
+
+
+def test_a_job_that_ignores_term_is_waited_for_no_longer_than_the_delta_allows():
+    jobs = FakeJobs(job(), ends_after=1000.0)
+    stage = evacuated(lambda: Scene(jobs=jobs, is_barrier=True))
+    assert entered(stage, Phase.COMMITTING) <= END - 10
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+    assert outcome_of(stage)["7"][0] == "requeued"
+
+
+def test_a_node_without_jobs_is_saved_at_once():
+    stage = evacuated(Scene)
+    assert Phase.STOPPING not in stage.phases
+    assert entered(stage, Phase.RESTING) < 10
+    assert len(stage.copier.saves) == 1
+
+
+def test_what_is_there_is_committed_before_the_jobs_are_waited_for():
+    copier = FakeCopier()
+
+    async def meanwhile(stage):
+        await asyncio.sleep(20)
+        assert stage.runner.state.phase is Phase.COPYING
+        assert stage.runner.state.outcome is Outcome.COMPLETE
+
+    evacuated(lambda: Scene(copier=copier, jobs=FakeJobs(job())), meanwhile=meanwhile)
+
+
+def test_jobs_that_cannot_be_requeued_are_left_alone_and_named():
+    jobs = FakeJobs(job(1, is_requeueable=False), job(2, is_batch=False, name="bash"))
+    stage = evacuated(lambda: Scene(jobs=jobs))
+    assert jobs.words("freeze", "requeue", "signal") == []
+    assert [word.split()[:2] for word in jobs.words()] == [["notify", "2"]]
+    assert outcome_of(stage) == {
+        "1": ("left", "submitted with --no-requeue"),
+        "2": ("left", "interactive: only batch jobs can be requeued"),
+    }
+
+
+def test_interactive_users_are_told_once_how_long_they_have():
+    jobs = FakeJobs(job(2, is_batch=False), job(3))
+    evacuated(lambda: Scene(jobs=jobs))
+    (told,) = jobs.words("notify")
+    assert "this node goes in 120 s (spot-terminate)" in told
+
+
+def test_an_array_task_is_told_by_its_array_and_task():
+    jobs = FakeJobs(job(3, array=3, task=2))
+    evacuated(lambda: Scene(jobs=jobs))
+    assert jobs.words() == ["freeze 3", "requeue 3_2"]
+
+
+def test_only_a_job_that_asked_for_it_is_signalled_its_grace_before_it_is_stopped():
+    jobs = FakeJobs(job(1, comment="hpc-agent:signal=USR1,grace=20s"), job(2))
+    stage = evacuated(lambda: Scene(jobs=jobs))
+    assert jobs.words("signal") == ["signal 1 USR1"]
+    assert jobs.at("freeze", "1") - jobs.at("signal", "1", "USR1") == pytest.approx(20, abs=0.5)
+    assert jobs.at("freeze", "2") == pytest.approx(jobs.at("freeze", "1"), abs=0.5)
+    assert [one["signalled"] for one in stage.copier.records[0].document["jobs"]] == [True, False]
+
+
+def test_p4_a_wish_that_is_not_understood_signals_nobody_and_is_told():
+    jobs = FakeJobs(job(1, comment="hpc-agent:signal=KILL"))
+
+    async def meanwhile(stage):
+        await asyncio.sleep(5)
+        assert "hpc-agent:signal=KILL" in stage.runner.state.trouble["jobs"].what
+
+    evacuated(lambda: Scene(jobs=jobs), meanwhile=meanwhile)
+    assert jobs.words() == ["freeze 1", "requeue 1"]
+
+
+def test_a_job_that_ends_by_itself_is_waited_for_no_longer():
+    jobs = FakeJobs(job())
+
+    async def meanwhile(stage):
+        await asyncio.sleep(30)
+        jobs.ends("7")
+        await stage.until(Phase.RESTING, within=10)
+
+    stage = evacuated(lambda: Scene(jobs=jobs), meanwhile=meanwhile)
+    assert jobs.words() == []
+    assert outcome_of(stage) == {"7": ("ended", "")}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "done"), [(Verdict.PEERS, "requeued-by-another"), (Verdict.GONE, "ended"), (Verdict.REFUSED, "left")]
+)
+def test_what_slurm_says_of_a_requeue_is_in_the_outcome(verdict, done):
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), verdict=verdict)))
+    assert outcome_of(stage) == {"7": (done, "so it is")}
+
+
+@pytest.mark.parametrize("is_barrier", [False, True])
+@pytest.mark.parametrize("after", [40.0, 100.0])
+def test_a_withdrawn_notice_lets_jobs_that_are_frozen_go_on(after, is_barrier):
+    jobs = FakeJobs(job(), ends_after=1000)
+
+    async def scene():
+        async with Scene(jobs=jobs, copier=FakeCopier(seconds=500), is_barrier=is_barrier).running() as stage:
+            stage.notice()
+            await asyncio.sleep(after)
+            stage.withdraw()
+            await stage.until(Phase.WATCHING, within=5)
+            return stage
+
+    play(scene)
+    assert jobs.frozen == set()
+    assert jobs.words("thaw") == (["thaw 7"] if jobs.words("freeze") else [])
+
+
+def test_p7_a_restart_with_a_frozen_job_goes_on_and_requeues_it_once():
+    jobs = FakeJobs(job())
+
+    async def scene():
+        async with Scene(jobs=jobs, copier=FakeCopier(seconds=500)).running() as first:
+            first.notice()
+            await first.until(Phase.DELTA, within=100)
+            state = state_of(state_document(first.runner.state), effects=Effects.of(Mode.ACT))
+        async with Scene(jobs=jobs, slurm=first.slurm, state=state).running() as second:
+            await second.until(Phase.RESTING, within=60)
+            return second
+
+    stage = play(scene)
+    assert jobs.words("requeue") == ["requeue 7"]
+    assert dealt(stage) == {"7": Dealt.REQUEUED}
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+
+
+def test_p6_slurm_that_does_not_answer_is_asked_until_the_end_and_the_data_is_saved():
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), down=10**6)))
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+    assert "Unable to contact" in stage.runner.state.trouble["jobs"].what
+    assert stage.jobs.words() == []
+
+
+def test_p6_slurm_that_is_back_in_time_gets_its_jobs_back():
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), down=20)))
+    assert stage.jobs.words() == ["freeze 7", "requeue 7"]
+
+
+def test_p6_a_commit_that_never_comes_keeps_no_job_from_its_requeue():
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job()), copier=FakeCopier(stalls_at=0, commits=False)))
+    assert stage.jobs.words() == ["freeze 7", "requeue 7"]
+    assert stage.runner.state.outcome is Outcome.NOTHING
+
+
+@pytest.mark.parametrize("mode", [Mode.SAVE_ONLY, Mode.OBSERVE])
+def test_p4_other_modes_touch_no_job(mode):
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), job(2, is_batch=False)), mode=mode))
+    assert stage.jobs.words() == []
+    assert Phase.STOPPING not in stage.phases
+    assert ("7" in stage.runner.state.withheld.get("jobs", "")) is (mode is Mode.OBSERVE)
+
+
+def test_a_reboot_requeues_nobody():
+    async def scene():
+        async with Scene(jobs=FakeJobs(job())).running() as stage:
+            stage.notice(kind=NoticeKind.SCHEDULED_EVENT, code="system-reboot", source="events")
+            await stage.until(Phase.RESTING, within=120)
+            return stage
+
+    assert play(scene).jobs.words() == []
+
+
+def test_the_job_of_a_capacity_block_keeps_its_node_until_the_last_minutes():
+    jobs = FakeJobs(job())
+
+    async def scene():
+        async with Scene(jobs=jobs).running() as stage:
+            stage.began = asyncio.get_running_loop().time()
+            stage.notice(600.0, kind=NoticeKind.CAPACITY_BLOCK_END, source="capacity-block")
+            await stage.until(Phase.RESTING, within=601)
+            return stage
+
+    stage = play(scene)
+    assert jobs.at("freeze", "7") - stage.began > 300
+
+
+def test_a_deadline_that_moves_nearer_stops_the_jobs_now():
+    jobs = FakeJobs(job())
+
+    async def meanwhile(stage):
+        await asyncio.sleep(30)
+        stage.notice(30.0)
+        await stage.until(Phase.RESTING, within=31)
+
+    stage = evacuated(lambda: Scene(jobs=jobs), seconds=600, meanwhile=meanwhile)
+    assert jobs.words() == ["freeze 7", "requeue 7"]
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+
+
+def test_fencing_a_node_that_outlives_its_deadline_requeues_nothing_more():
+    jobs = FakeJobs(job())
+
+    async def scene():
+        async with Scene(jobs=jobs, slurm=FakeSlurmNode()).running() as stage:
+            stage.notice()
+            await stage.until(Phase.RESTING, within=121)
+            await stage.until(Phase.WATCHING, within=900)
+            await asyncio.sleep(300)
+            return stage
+
+    stage = play(scene)
+    assert jobs.words("requeue") == ["requeue 7"]
+    assert stage.runner.state.jobs is None or not stage.runner.state.to_stop
