@@ -9,7 +9,8 @@ from tests.fakes.trees import differences, picture, plant
 
 pytestmark = [pytest.mark.slurm, pytest.mark.s3]
 
-IMPATIENT = '[slurm]\ndrain_timeout = "2s"\n'
+IMPATIENT = '[slurm]\ndrain_timeout = "2s"\nrequeue = false\n'
+"""Without a word about the jobs the agent would wait for the last moment to stop them."""
 """scontrol itself waits 9 s for a slurmctld that refuses: shorter here, so that trouble shows sooner."""
 
 BACK = 5.0
