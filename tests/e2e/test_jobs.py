@@ -26,6 +26,10 @@ def shown(cluster, ref, field):
     return cluster.run("head", ["squeue", "-h", "-j", ref, "-O", f"{field}:32"]).stdout.strip()
 
 
+def running(cluster, node):
+    return cluster.run("head", ["squeue", "-h", "-w", node, "-t", "R", "-o", "%A"]).stdout.split()
+
+
 @contextlib.contextmanager
 def interactive(cluster, node):
     """Sit at a job on `node`; what it says to whoever sits there."""
@@ -49,6 +53,7 @@ def test_jobs_are_stopped_late_saved_and_requeued_once_and_run_again_elsewhere(c
         until(lambda: shown(cluster, f"{array}_2", "State") == "RUNNING", "the array runs", seconds=15)
         until(lambda: f"{array}_1" not in shown(cluster, array, "JobArrayID"), "its sibling is done", seconds=15)
         until((scratch(cluster, name) / f"{counting}.count").exists, "it counts", seconds=15)
+        until(lambda: len(running(cluster, name)) == 4, "the interactive job runs, too", seconds=15)
 
         began = time.monotonic()
         doomed.imds.interrupt("terminate", datetime.now(UTC) + timedelta(seconds=WINDOW))
