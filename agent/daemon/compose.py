@@ -22,6 +22,7 @@ from agent.daemon.cgroup import Group
 from agent.daemon.checkpoints import Busy, Checkpoints
 from agent.daemon.control import Control
 from agent.daemon.copier import CopierProcess
+from agent.daemon.epilog import Epilogs
 from agent.daemon.feed import Feed
 from agent.daemon.hook import Hook
 from agent.daemon.jobfiles import JobFiles
@@ -294,12 +295,18 @@ class Daemon:
         operations = Operations(
             status=self.status, operator=self._operator, wake=self.watchers[-1].wake, clock=self._clock
         )
+        epilogs = Epilogs(
+            current=lambda: self.runner.state,
+            limit=lambda: None if self.jobs.times is None else self.jobs.times.epilog,
+            safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
+        )
         return Control(
             Path(self.settings.state.socket),
             everybody={"status": operations.status},
             root={
                 "evacuate": operations.evacuate,
                 "cancel": operations.cancel,
+                "epilog": epilogs.wait,
                 "checkpoint": self.checkpoints.take,
             },
         )
