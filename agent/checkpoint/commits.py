@@ -21,6 +21,7 @@ from agent.checkpoint.ledger import Ledger, Line, Standing, directories_of
 from agent.checkpoint.merge import merge
 from agent.checkpoint.packed import Packed, compacted, pack
 from agent.checkpoint.receipts import Receipts
+from agent.checkpoint.together import bounded
 from agent.checksum import crc64nvme
 from agent.clock import Clock, parse_stamp, stamp
 from agent.model.checkpoint import Commit, Head, SegmentRef
@@ -127,8 +128,7 @@ class Commits:
         fresh, self._fresh = self._fresh, []
         if self._cache is not None:
             try:
-                async with asyncio.timeout(KEEP_SECONDS):
-                    await self._run(partial(self._cache.keep, commit, fresh))
+                await bounded(self._executor, partial(self._cache.keep, commit, fresh), KEEP_SECONDS)
             except TimeoutError:
                 self._cache = None
         await self._receipts.rotate(self._executor)

@@ -32,6 +32,7 @@ from agent.checkpoint.receipt import (
     upload_in,
     upload_record,
 )
+from agent.checkpoint.together import bounded
 from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import Stat
 from agent.store.base import Part, UploadId
@@ -173,8 +174,7 @@ class Receipts:
 
     async def _on_disk(self, executor: Executor, write: Callable[[], None]) -> None:
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                await asyncio.get_running_loop().run_in_executor(executor, write)
+            await bounded(executor, write, WRITE_SECONDS)
         except TimeoutError:
             self._give_up(f"the disk did not answer within {WRITE_SECONDS:g} s")
         except OSError as error:

@@ -30,6 +30,26 @@ async def blocking(executor: Executor, job: Callable[_P, _T], *args: _P.args, **
         raise
 
 
+async def bounded(executor: Executor, job: Callable[[], _T], seconds: float) -> _T:
+    """Run a blocking job for at most `seconds`, after which it is left behind. Raises TimeoutError.
+
+    When cancelled, only go once it has ended or its time is over: what comes next may write the same file.
+    """
+    loop = asyncio.get_running_loop()
+    running, ends = loop.run_in_executor(executor, job), loop.time() + seconds
+    try:
+        await asyncio.wait([running], timeout=seconds)
+        if not running.done():
+            raise TimeoutError
+        return running.result()
+    except asyncio.CancelledError:
+        await asyncio.wait([running], timeout=max(0.0, ends - loop.time()))
+        raise
+    finally:
+        if not running.cancel() and not running.cancelled():
+            running.exception()  # nobody else asks for it when we were cancelled
+
+
 def _first(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

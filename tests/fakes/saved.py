@@ -8,7 +8,7 @@ from hashlib import sha256
 from agent.chance import SystemChance
 from agent.checkpoint import head as heads
 from agent.checkpoint import segment as segments
-from agent.checkpoint.keys import full
+from agent.checkpoint.keys import full, parse_head_key
 from agent.checkpoint.merge import merge
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.save import Saver
@@ -62,6 +62,13 @@ async def newest_head(store):
     keys = await stored(store, "checkpoints/")
     newest = max(keys, key=lambda key: int(key.split(".")[-2]), default=None)
     return None if newest is None else heads.decode(await store.get(full(PREFIX, newest)), key=newest)
+
+
+async def head_of_all(store):
+    """The newest head of the newest checkpoint, None when there is none."""
+    named = [(parse_head_key(key), key) for key in await stored(store, "checkpoints/")]
+    newest = max(named, key=lambda found: (found[0].checkpoint, found[0].n), default=None)
+    return None if newest is None else heads.decode(await store.get(full(PREFIX, newest[1])), key=newest[1])
 
 
 async def directories(store, head):

@@ -1,7 +1,8 @@
 """A copier as a process of its own, to be killed: python -m tests.fakes.saving BUCKET ROOT RECEIPTS CHECKPOINT.
 
-Says on standard output, unbuffered, what it begins to send and what was acknowledged: `begin SIZE`, `done SECONDS KEY`,
-and at the end `committed N`. Each request takes 100 ms more than it would.
+Keeps the last head beside the receipts. Says on standard output, unbuffered, what it begins to send and what was
+acknowledged: `begin SIZE`, `done SECONDS KEY`, and at the end `committed N`. Each request takes 100 ms more than it
+would.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from agent.aws.session import open_store
 from agent.chance import SystemChance
+from agent.checkpoint.cache import Cache
 from agent.checkpoint.receipts import Receipts
 from agent.store.retrying import Retrying
 from tests.fakes.flaky_store import FlakyStore
@@ -20,6 +22,8 @@ from tests.fakes.saved import a_saver
 
 CONNECTIONS = 4
 PART = 5 << 20
+PACK_BELOW = 30_000
+PACK = 100_000
 COMMIT_SECONDS = 0.2
 
 
@@ -29,10 +33,11 @@ def say(line):
 
 class Telling(FlakyStore):
     async def put(self, key, body, **options):
-        if "/f" in key:
+        is_data = "/f" in key or "/p" in key
+        if is_data:
             say(f"begin {len(body)}")
         await super().put(key, body, **options)
-        if "/f" in key:
+        if is_data:
             say(f"done {time.monotonic()} {key}")
 
     async def put_part(self, key, upload, number, body, **options):
@@ -57,9 +62,12 @@ async def main(bucket, root, receipts, checkpoint):
                 Path(root),
                 executor,
                 receipts=Receipts.load(Path(receipts)),
+                cache=Cache(Path(receipts).with_name("base"), place=bucket),
                 checkpoint=checkpoint,
                 connections=CONNECTIONS,
                 part_size=PART,
+                pack_below=PACK_BELOW,
+                pack_size=PACK,
                 commit_every=COMMIT_SECONDS,
             )
             await saver.copy()

@@ -1,7 +1,9 @@
 import asyncio
 import json
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,37 @@ async def test_without_a_path_nothing_is_remembered(executor):
     receipts = await filled(None, executor)
     assert receipts.object_of(OBJECT.path, STAT) is None
     assert not receipts.trouble
+
+
+class Held(ThreadPoolExecutor):
+    """Runs nothing before it is let go."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.go = threading.Event()
+
+    def submit(self, job, *args):
+        return super().submit(lambda: (self.go.wait(30), job(*args)))
+
+
+@pytest.mark.parametrize("write", [Receipts.flush, Receipts.rotate])
+async def test_a_write_that_is_cancelled_has_ended_before_the_next_one_begins(path, write):
+    with Held() as executor:
+        receipts = Receipts.load(path)
+        receipts.begin(pass_id="p", checkpoint="c", prefix="hpc")
+        receipts.stored(OBJECT)
+        writing = asyncio.create_task(write(receipts, executor))
+        await asyncio.sleep(0)
+        writing.cancel()
+        done, _ = await asyncio.wait([writing], timeout=0.05)
+        assert not done
+        executor.go.set()
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+        receipts.stored(replace(OBJECT, path=b"/scratch/other"))
+        await receipts.flush(executor)
+        receipts.close()
+    assert not receipts.trouble
+    known = Receipts.load(path)
+    assert known.object_of(OBJECT.path, STAT) == OBJECT
+    assert known.object_of(b"/scratch/other", STAT)
