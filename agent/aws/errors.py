@@ -25,6 +25,9 @@ _BUCKET = "no such bucket: see setting s3.bucket"
 _KMS = "see setting s3.kms_key_id and the key's policy (kms:GenerateDataKey, kms:Decrypt)"
 _TRUST = "the endpoint's certificate is not trusted: see AWS_CA_BUNDLE"
 
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+"""Codes for credentials that were good once."""
+
 _PERMISSIONS = {
     "PutObject": "s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
@@ -59,9 +62,7 @@ _BY_CODE: dict[str, tuple[type[AgentError], str]] = {
     "ThrottlingException": (StoreUnavailable, ""),
     "KMS.ThrottlingException": (StoreUnavailable, ""),
     # Credentials of an instance rotate: the next call has the new ones.
-    "ExpiredToken": (StoreUnavailable, _CREDENTIALS),
-    "ExpiredTokenException": (StoreUnavailable, _CREDENTIALS),
-    "TokenRefreshRequired": (StoreUnavailable, _CREDENTIALS),
+    **dict.fromkeys(EXPIRED, (StoreUnavailable, _CREDENTIALS)),
     "RequestTimeTooSkewed": (StoreUnavailable, _CLOCK),
     "RequestExpired": (StoreUnavailable, _CLOCK),
     "InvalidToken": (StoreDenied, _CREDENTIALS),

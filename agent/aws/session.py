@@ -6,12 +6,16 @@ AWS_EC2_METADATA_SERVICE_ENDPOINT) and are refreshed by it while the store is op
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from botocore.credentials import RefreshableCredentials
 
-from agent.aws.errors import store_errors
+from agent.aws.errors import EXPIRED, store_errors
 from agent.aws.region import find_region
 from agent.aws.s3 import PATIENCE, S3Store
 from agent.store.base import StoreUnavailable
@@ -39,7 +43,7 @@ async def open_store(
     which may be temporary: a client keeps what it was made with, so the store has to be opened anew.
     """
     session = aioboto3.Session()
-    await _require_credentials(session, bucket)
+    credentials = await _require_credentials(session, bucket)
     async with contextlib.AsyncExitStack() as open_clients:
         with store_errors("open", f"s3://{bucket}"):
             config = _config(connections, patience, has_own_endpoint=bool(endpoint_url or _endpoint_of_environment()))
@@ -52,16 +56,27 @@ async def open_store(
                     config=config,
                 )
             )
+        client.meta.events.register("after-call.s3", partial(_renew_if_refused, credentials))
         yield S3Store(
             client, bucket, expected_bucket_owner=expected_bucket_owner, kms_key_id=kms_key_id, patience=patience
         )
 
 
-async def _require_credentials(session: aioboto3.Session, bucket: str) -> None:
+async def _require_credentials(session: aioboto3.Session, bucket: str) -> Any:
     with store_errors("open", f"s3://{bucket}"):
         found = await session.get_credentials()
     if found is None:
         raise StoreUnavailable("open", f"s3://{bucket}", "no credentials were found", hint=_NO_CREDENTIALS)
+    return found
+
+
+def _renew_if_refused(credentials: Any, parsed: Mapping[str, Any], **_: object) -> None:
+    """Have the next request fetch credentials anew when S3 says that these have expired.
+
+    botocore does it only by the time that came with them, and that is wrong when the clock is, or when IMDS was late.
+    """
+    if parsed.get("Error", {}).get("Code") in EXPIRED and isinstance(credentials, RefreshableCredentials):
+        credentials._expiry_time = datetime.now(UTC)  # noqa: SLF001 - there is no other way
 
 
 def _endpoint_of_environment() -> str:

@@ -102,6 +102,30 @@ async def test_the_session_token_of_an_instance_profile_is_sent(s3_server, imds)
         assert proxy.log[0].headers["x-amz-security-token"] == "session-token"
 
 
+async def test_credentials_that_s3_calls_expired_are_fetched_anew(s3_server, imds):
+    bucket = await s3_server.make_bucket()
+    imds.credentials("old key", "secret", "")
+    async with proxy_to(s3_server) as proxy, open_store(bucket=bucket, endpoint_url=proxy.endpoint) as store:
+        imds.credentials(s3_server.access_key, s3_server.secret_key, "")  # the old ones end in hours, as they said
+        await proxy.fault(Fault(kind=Kind.ANSWER, status=400, code="ExpiredToken", times=1))
+        await put(store)
+        assert await store.get("k") == BODY
+        assert [seen.status for seen in proxy.log] == [400, 200, 200]
+
+
+async def test_p6_an_imds_that_is_down_when_credentials_expire_is_trouble_that_can_pass(s3_server, imds):
+    bucket = await s3_server.make_bucket()
+    imds.credentials(s3_server.access_key, s3_server.secret_key, "")
+    async with proxy_to(s3_server) as proxy, open_store(bucket=bucket, endpoint_url=proxy.endpoint) as store:
+        await imds.fault(ImdsFault.ERROR)
+        await proxy.fault(Fault(kind=Kind.ANSWER, status=400, code="ExpiredToken", times=1))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await store.put("k", BODY, crc64nvme=CRC)
+        await imds.fault(None)
+        await store.put("k", BODY, crc64nvme=CRC)
+
+
 async def test_p6_an_imds_that_is_down_is_trouble_that_can_pass(s3_server, imds):
     bucket = await s3_server.make_bucket()
     imds.credentials(s3_server.access_key, s3_server.secret_key, "")

@@ -1,0 +1,4 @@
+from datetime import datetime
+
+class RefreshableCredentials:
+    _expiry_time: datetime
