@@ -3,8 +3,9 @@
     python packaging/bundle.py [--arch x86_64] [--python 3.11 ...] [--to dist]
 
 It holds the agent and every package it needs at run time as wheels, for each of the Pythons, pinned by constraints.txt
-and by hash; the units; the settings; install.sh and bootstrap.sh; SHA256SUMS. The same commit and the same constraints
-give the same bytes: sorted names, no owners, one time (SOURCE_DATE_EPOCH, else that of the commit).
+and by hash; the units; the settings; Slurm's Prolog and Epilog; install.sh and bootstrap.sh; SHA256SUMS. The same
+commit and the same constraints give the same bytes: sorted names, no owners, one time (SOURCE_DATE_EPOCH, else that of
+the commit).
 """
 
 import argparse
@@ -35,6 +36,8 @@ PIP: Final = "pip==26.3"
 """Comes along, because Debian and Ubuntu take it out of Python's own venv. It does not stay in the environment."""
 PROGRAMS: Final = ("packaging/install.sh", "packaging/bootstrap.sh")
 FILES: Final = ("packaging/config.toml", "systemd/hpc-agent.service", "systemd/hpc-agent-restore.service", "LICENSE")
+SLURM: Final = ROOT / "packaging/slurm"
+"""Prolog, Epilog, TaskProlog, examples: as they stand, below `slurm/`."""
 
 
 def main() -> None:
@@ -88,6 +91,7 @@ def _pip(command: str, *arguments: str | Path, environ: Mapping[str, str] | None
 def _write_content(content: Path, *, version: str, arch: str, pythons: Sequence[str]) -> None:
     for name in (*PROGRAMS, *FILES):
         shutil.copyfile(ROOT / name, content / Path(name).name)
+    shutil.copytree(SLURM, content / "slurm")
     (content / "requirements.txt").write_text(_requirements(content / "wheels", version))
     (content / "VERSION").write_text(f"{version}\n")
     (content / "PYTHONS").write_text("\n".join([*pythons, ""]))

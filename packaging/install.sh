@@ -90,7 +90,8 @@ settle() { # NEW THERE
     for file in SHA256SUMS config.toml hpc-agent.service hpc-agent-restore.service LICENSE bootstrap.sh install.sh PYTHONS; do
         cp "$bundle/$file" "$1/share/hpc-agent/$file"
     done
-    chmod 755 "$1"/share/hpc-agent/*.sh
+    cp -R "$bundle/slurm" "$1/share/hpc-agent/slurm"
+    chmod 755 "$1"/share/hpc-agent/*.sh "$1"/share/hpc-agent/slurm/*/*.sh
 }
 
 use() { # VERSION

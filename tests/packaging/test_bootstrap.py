@@ -21,6 +21,8 @@ def test_it_installs_twice_the_service_runs_and_an_uninstall_leaves_nothing(targ
     until(lambda: "version 0.1.0 is in place" in target.journal(), "a line in the journal", seconds=30)
     until(lambda: target.status().returncode == 0, "a status for any user", seconds=30)
     assert target.root.did("systemctl", "is-enabled", "hpc-agent") == "enabled\n"
+    epilog = target.root.inside("/opt/hpc-agent/0.1.0/share/hpc-agent/slurm/epilog.d/90-hpc-agent.sh")
+    assert epilog.stat().st_mode & 0o777 == 0o755
     assert re.search(r'(?m)^bucket = "my-bucket"$', target.root.inside("/etc/hpc-agent/config.toml").read_text())
 
     second = target.install()
