@@ -7,6 +7,7 @@ WRITER = "${aws:userid}"
 OWN_KEYS = (
     f"data/{WRITER}/*",
     f"checkpoints/*/*/{WRITER}/*",
+    f"jobs/*/*/{WRITER}/*",
     f"outcomes/*/*/{WRITER}-*",
     f"probe/{WRITER}/*",
 )

@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent.checkpoint.keys import HeadKey, begun_key, file_key, full, head_key, outcome_key, probe_key, segment_key
+from agent.checkpoint import keys
+from agent.checkpoint.keys import (
+    HeadKey,
+    begun_key,
+    file_key,
+    full,
+    head_key,
+    job_key,
+    outcome_key,
+    pack_key,
+    probe_key,
+    segment_key,
+)
 from agent.doctor.statement import OWN_KEYS
 from agent.model.checkpoint import CheckpointId
 from tests.fakes.cloudformation import Stack, load
@@ -94,18 +106,24 @@ def may_put(key, writer):
     return any(fnmatchcase(arn, each.replace("${aws:userid}", writer)) for each in allowed)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        head_key(HeadKey(cluster="hpc-0badcafe", node="n1", writer=OWN, checkpoint=CheckpointId(ID), n=1)),
-        file_key(writer=OWN, pass_id=ID, counter=1, name=b"a/b"),
-        segment_key(writer=OWN, pass_id=ID, n=1),
-        begun_key(cluster="hpc-0badcafe", writer=OWN, at=AT),
-        outcome_key(cluster="hpc-0badcafe", writer=OWN, at=AT),
-        probe_key(writer=OWN, probe_id=ID),
-        f"jobs/hpc-0badcafe/17/{OWN}/{ID}-0.json",
-    ],
-)
+WRITTEN = {
+    "head_key": head_key(HeadKey(cluster="hpc-0badcafe", node="n1", writer=OWN, checkpoint=CheckpointId(ID), n=1)),
+    "file_key": file_key(writer=OWN, pass_id=ID, counter=1, name=b"a/b"),
+    "pack_key": pack_key(writer=OWN, pass_id=ID, counter=1),
+    "segment_key": segment_key(writer=OWN, pass_id=ID, n=1),
+    "begun_key": begun_key(cluster="hpc-0badcafe", writer=OWN, at=AT),
+    "outcome_key": outcome_key(cluster="hpc-0badcafe", writer=OWN, at=AT),
+    "job_key": job_key(cluster="hpc-0badcafe", job=17, writer=OWN, life=1, rank=0),
+    "probe_key": probe_key(writer=OWN, probe_id=ID),
+}
+
+
+def test_every_kind_of_key_that_the_agent_writes_is_tried():
+    makers = {name for name in vars(keys) if name.endswith("_key") and not re.match(r"is_|parse_|_", name)}
+    assert set(WRITTEN) == makers
+
+
+@pytest.mark.parametrize("key", WRITTEN.values(), ids=WRITTEN.keys())
 def test_p8_a_node_may_write_its_own_keys_and_nobody_elses(key):
     assert may_put(key, OWN)
     assert not may_put(key, OTHER)
@@ -116,11 +134,11 @@ def test_p8_no_node_may_change_what_others_install_from():
     assert not may_put(f"install/{OWN}/bootstrap.sh", OWN)
 
 
-def test_the_policy_the_readme_and_the_doctor_agree_on_where_a_node_writes():
-    allowed = set(statements()["WriteOwnKeys"]["Resource"])
-    readme = re.search(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert set(json.loads(readme[1])["Statement"][0]["Resource"]) <= allowed
-    assert {f"arn:aws:s3:::my-bucket/hpc-agent/{key}" for key in OWN_KEYS} <= allowed
+def test_the_policy_the_document_and_the_doctor_agree_on_where_a_node_writes():
+    template = [{name: one[name] for name in one if name != "Sid"} for one in statements(**NOTHING_MORE).values()]
+    (document,) = blocks(INSTALL, "json")
+    assert json.loads(document)["Statement"] == template
+    assert {f"arn:aws:s3:::my-bucket/hpc-agent/{key}" for key in OWN_KEYS} == set(template[0]["Resource"])
 
 
 def test_a_node_may_delete_nothing_and_change_nothing_outside_its_bucket_and_hook():
@@ -255,12 +273,52 @@ def test_an_installer_that_can_not_be_fetched_is_said_and_the_node_starts(node, 
     assert "not installed" in (node / "logged").read_text()
 
 
+# --- the rehearsal
+
+TAGS = {
+    "parallelcluster": "parallelcluster:cluster-name",
+    "pcs": "aws:pcs:cluster-id",
+    "auto-scaling": "aws:autoscaling:groupName",
+    "hpc-agent": "hpc-agent:cluster",
+}
+
+
+@pytest.mark.parametrize(("kind", "tag"), TAGS.items())
+def test_a_rehearsal_interrupts_one_running_spot_node_of_the_cluster_and_may_interrupt_no_other(kind, tag):
+    rehearsal = stack("spot-rehearsal", TagKeyOf=kind, Cluster="hpc")
+    experiment = rehearsal.properties("Experiment")
+    (target,) = experiment["Targets"].values()
+    assert (target["ResourceType"], target["SelectionMode"]) == ("aws:ec2:spot-instance", "COUNT(1)")
+    assert target["ResourceTags"] == {tag: "hpc"}
+    assert target["Filters"] == [{"Path": "State.Name", "Values": ["running"]}]
+    (action,) = experiment["Actions"].values()
+    assert action["ActionId"] == "aws:ec2:send-spot-instance-interruptions"
+    assert action["Parameters"] == {"durationBeforeInterruption": "PT2M"}
+    assert action["Targets"] == {"SpotInstances": "nodes"}
+    see, interrupt = rehearsal.properties("Role")["Policies"][0]["PolicyDocument"]["Statement"]
+    assert (see["Action"], interrupt["Action"]) == ("ec2:DescribeInstances", "ec2:SendSpotInstanceInterruptions")
+    assert interrupt["Condition"] == {"StringEquals": {f"aws:ResourceTag/{tag}": "hpc"}}
+
+
 # --- ParallelCluster and the documents
 
 
+def cluster():
+    return yaml.safe_load((ROOT / "packaging/parallelcluster/cluster.yaml").read_text())
+
+
 def queues():
-    cluster = yaml.safe_load((ROOT / "packaging/parallelcluster/cluster.yaml").read_text())
-    return {queue["Name"]: queue for queue in cluster["Scheduling"]["SlurmQueues"]}
+    return {queue["Name"]: queue for queue in cluster()["Scheduling"]["SlurmQueues"]}
+
+
+def test_the_head_node_takes_its_scripts_from_the_bundle_that_the_queues_install():
+    head = cluster()["HeadNode"]
+    (queue, *_) = queues().values()
+    action = head["CustomActions"]["OnNodeConfigured"]
+    assert head["CustomActions"]["OnNodeUpdated"] == action
+    assert action["Script"].endswith("/install/head-node.sh")
+    assert action["Args"] == queue["CustomActions"]["OnNodeConfigured"]["Args"][:4]
+    assert head["Iam"]["S3Access"] == [{"BucketName": "my-bucket", "KeyName": "hpc-agent/install/*"}]
 
 
 def test_both_queues_install_the_agent_and_have_its_rights():
@@ -282,9 +340,25 @@ def test_the_queue_of_a_capacity_block_is_static_and_names_its_reservation():
 
 
 def test_every_way_to_install_begins_with_observe():
-    first, *ways = blocks(INSTALL, "sh")
-    assert "observe" not in first
+    ways = [block for block in blocks(INSTALL, "sh") if block.startswith("cat >config.toml")]
     assert [way.splitlines()[1] for way in ways] == ['mode = "observe"'] * 3
+
+
+def test_a_lifecycle_action_of_pcs_never_ends_a_node_and_calls_the_installer_as_it_wants_to_be_called():
+    (block,) = (block for block in blocks(INSTALL, "sh") if "--node-lifecycle-actions" in block)
+    (stage,) = json.loads(block.split("'")[1])["stages"].items()
+    assert stage[0] == "nodeBootstrapped"
+    (action,) = stage[1]
+    assert action["onError"] == "CONTINUE"
+    (queue, *_) = queues().values()
+    assert action["arguments"] == queue["CustomActions"]["OnNodeConfigured"]["Args"]
+
+
+def test_slurm_is_sent_to_scripts_that_the_bundle_installs():
+    told = INSTALL.read_text() + (ROOT / "docs/jobs.md").read_text()
+    named = set(re.findall(r"/opt/hpc-agent/current/share/hpc-agent/(slurm/[a-z.]+)/\*", told))
+    assert named == {"slurm/prolog.d", "slurm/epilog.d"}
+    assert all(len(list((ROOT / "packaging" / path).iterdir())) == 1 for path in named)
 
 
 def test_every_template_is_deployed_with_parameters_that_it_has_and_all_that_it_needs():

@@ -1,21 +1,16 @@
 """What the documents name exists: commands, options, settings, metrics, targets, files; the picture is the table."""
 
 import argparse
-import json
 import re
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from agent.checkpoint.keys import HeadKey, begun_key, file_key, full, head_key, outcome_key, probe_key, segment_key
 from agent.cli.exits import Exit
 from agent.cli.main import COMMANDS
 from agent.evacuation.diagram import mermaid
 from agent.evacuation.phases import Phase
-from agent.model.checkpoint import CheckpointId
 from agent.settings import load
 from agent.settings.tree import Written
 from agent.settings.variables import leaves
@@ -117,28 +112,3 @@ def test_every_exit_code_is_explained():
 def test_the_readme_makes_every_promise_that_tests_keep():
     made = set(re.findall(r"^\| (P\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert made == {f"P{number}" for number in range(1, 11)}
-
-
-def may_put(key, writer):
-    """Whether the README's policy lets `writer` put an object at `key`."""
-    text = (ROOT / "README.md").read_text()
-    policy = json.loads(re.search(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL).group(1))
-    allowed = [one["Resource"] for one in policy["Statement"] if "s3:PutObject" in one["Action"]]
-    arn = f"arn:aws:s3:::my-bucket/{full('hpc-agent', key)}"
-    return any(fnmatchcase(arn, each.replace("${aws:userid}", writer)) for each in allowed[0])
-
-
-def test_p8_the_policy_of_the_readme_lets_a_node_write_its_own_keys_and_nobody_elses():
-    own, other, at = "AROAEXAMPLE:i-0123", "AROAEXAMPLE:i-0456", datetime(2026, 11, 23, tzinfo=UTC)
-    checkpoint = "20261123T091500.123Z-1a2b3c4d"
-    head = HeadKey(cluster="hpc-0badcafe", node="n1", writer=own, checkpoint=CheckpointId(checkpoint), n=1)
-    keys = [
-        head_key(head),
-        file_key(writer=own, pass_id=checkpoint, counter=1, name=b"a/b"),
-        segment_key(writer=own, pass_id=checkpoint, n=1),
-        begun_key(cluster="hpc-0badcafe", writer=own, at=at),
-        outcome_key(cluster="hpc-0badcafe", writer=own, at=at),
-        probe_key(writer=own, probe_id=checkpoint),
-    ]
-    assert [may_put(key, own) for key in keys] == [True] * 6
-    assert [may_put(key, other) for key in keys] == [False] * 6

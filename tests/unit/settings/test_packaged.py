@@ -9,7 +9,7 @@ from agent.settings.variables import leaves
 
 ROOT = Path(__file__).parents[3]
 PACKAGED = ROOT / "packaging" / "config.toml"
-README = ROOT / "README.md"
+NOTICES = ROOT / "docs/notices.md"
 KEY = re.compile(r"""^# (?=("?)[\w/-]+\1 = )""", re.MULTILINE)
 
 
@@ -30,8 +30,8 @@ def test_the_packaged_file_lists_every_default_of_the_policy(tmp_path):
     assert policy_of(load(file, {}).policy) == DEFAULTS
 
 
-def test_the_readme_has_every_default_of_the_policy():
-    rows = re.findall(r"^\| (`.*`) \| `([a-z-]+)` \| (\d+ min|as soon as seen) \|", README.read_text(), re.MULTILINE)
+def test_the_document_has_every_default_of_the_policy():
+    rows = re.findall(r"^\| (`.*`) \| `([a-z-]+)` \| (\d+ min|as soon as seen) \|", NOTICES.read_text(), re.MULTILINE)
     told = {
         key: Rule(action=Action(action), lead=None if lead == "as soon as seen" else 60.0 * int(lead.split()[0]))
         for keys, action, lead in rows
