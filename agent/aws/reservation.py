@@ -32,6 +32,8 @@ from agent.errors import AgentError, TransientError
 
 SECONDS: Final = 10.0
 _DEFAULT_REGION: Final = "us-east-1"
+_APART: Final = 1.0
+"""Seconds between two requests of one node: a fleet that starts together must not make them all in one second."""
 
 _THROTTLED: Final = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"})
 _DENIED: Final = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired"})
@@ -91,7 +93,10 @@ async def find_reservation(
                     return await _reservation(ec2, reservation_id)
             instance = await _instance(ec2, instance_id)
             found = str(instance.get("CapacityReservationId") or "")
-            return await _reservation(ec2, found) if found else None
+            if not found:
+                return None
+            await asyncio.sleep(_APART)
+            return await _reservation(ec2, found)
 
 
 async def _instance(ec2: Any, instance_id: str) -> Mapping[str, Any]:

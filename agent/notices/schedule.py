@@ -24,8 +24,8 @@ PAUSE_NEAR: Final = 2 * MINUTE
 PAUSE_THROTTLED: Final = 5 * MINUTE
 PAUSE_DENIED: Final = 30 * MINUTE
 
-SPREAD_OF_BLOCK: Final = 10 * MINUTE
-"""Seconds over which the nodes of a block, 256 at most, ask for the first time, with two requests each."""
+SPREAD_OF_BLOCK: Final = 5 * MINUTE
+"""Seconds over which the nodes of a block, 256 at most, ask for the first time, with two requests a second apart."""
 SPREAD: Final = 15 * MINUTE
 """The same for a fleet of any size that has to ask whether it is in a block at all."""
 

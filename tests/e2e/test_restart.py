@@ -182,7 +182,7 @@ def test_p2_killed_between_data_and_head_there_is_no_checkpoint(instance, proxy)
 def test_sigterm_during_an_evacuation_lets_it_go_on_to_its_end(instance, proxy):
     n2 = instance("n2", endpoint=proxy.endpoint, settings=FEW_STREAMS)
     tree, size = planted(n2)
-    slow_down(proxy.control, PAUSE)
+    slow_down(proxy.control, 5 * PAUSE)
     n2.imds.interrupt()
     sent(0.3)(n2, proxy.control)
     n2._agent.terminate()

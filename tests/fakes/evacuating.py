@@ -73,7 +73,7 @@ def copiers(instance: Instance) -> list[str]:
 
 
 def no_copier(instance: Instance) -> None:
-    until(lambda: not copiers(instance), "the copier ends with its daemon", seconds=3)
+    until(lambda: not copiers(instance), "the copier ends with its daemon", seconds=15)
 
 
 def stored(node: Instance, bucket: Bucket, word: str) -> bytes:

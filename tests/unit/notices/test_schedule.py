@@ -80,7 +80,9 @@ class Fleet:
             if not together:
                 at = pause(left=left, now=NOW, share=share)
             while at < seconds:
-                self.requests[int(at)] += 2 if first and together else per_question
+                self.requests[int(at)] += per_question
+                if first and together and at + 1 < seconds:
+                    self.requests[int(at) + 1] += 1
                 failures, first = failures + bool(sort), False
                 end = None if left is None else left - at
                 at += pause(left=end, failures=failures, sort=sort, now=NOW + at, share=share)
