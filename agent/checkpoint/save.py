@@ -20,6 +20,7 @@ from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.commits import Commits
+from agent.checkpoint.hedge import Hedge
 from agent.checkpoint.horizon import Horizon
 from agent.checkpoint.keys import id_at, new_id
 from agent.checkpoint.ledger import Job, Ledger
@@ -124,6 +125,7 @@ class Saver:
             receipts=receipts,
             executor=executor,
             buffers=buffers,
+            hedge=Hedge(connections),
             part_size=part_size,
             memory=memory,
             sent=self._count_sent,

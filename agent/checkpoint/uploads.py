@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 
 from agent.checkpoint.buffers import Buffers
+from agent.checkpoint.hedge import Hedge
 from agent.checkpoint.keys import file_key, full, pack_key
 from agent.checkpoint.known import known_bytes
 from agent.checkpoint.ledger import Job
@@ -22,7 +23,7 @@ from agent.checkpoint.transfer import Transfer, part_size_for
 from agent.checksum import combine
 from agent.model.checkpoint import Entry, ObjectRef
 from agent.scratch.reader import Source, SourceChanged, Whole
-from agent.store.base import ObjectMissing, ObjectStore, Part, UploadMissing
+from agent.store.base import Body, ObjectMissing, ObjectStore, Part, UploadMissing
 
 
 class Uploads:
@@ -38,6 +39,7 @@ class Uploads:
         receipts: Receipts,
         executor: Executor,
         buffers: Buffers,
+        hedge: Hedge,
         part_size: int,
         memory: int,
         sent: Callable[[int], None],
@@ -49,6 +51,7 @@ class Uploads:
         self._receipts = receipts
         self._executor = executor
         self._buffers = buffers
+        self._hedge = hedge
         self._part_size = part_size
         self._memory = memory
         self._sent = sent
@@ -67,7 +70,7 @@ class Uploads:
     async def put_pack(self, packed: Packed) -> None:
         """Store a pack, and note whose bytes are in it; nothing is sent when it has no members."""
         if packed.body:
-            await self._store.put(full(self._prefix, packed.key), packed.body, crc64nvme=packed.crc64nvme)
+            await self._put_object(packed.key, packed.body, packed.crc64nvme)
             self._sent(len(packed.body))
         self._buffers.give(packed.buffer)
         self._receipts.packed(packed.receipts)
@@ -154,9 +157,13 @@ class Uploads:
         known = known_bytes(self._receipts, job, path, whole.stat)
         return next((ref for ref, extents in known if (ref.crc64nvme, extents) == same), None)
 
+    async def _put_object(self, key: str, body: Body, checksum: int) -> None:
+        put = partial(self._store.put, full(self._prefix, key), body, crc64nvme=checksum)
+        await self._hedge.send(len(body), put)
+
     async def _put_body(self, job: Job, whole: Whole) -> ObjectRef:
         key = self._new_key(job)
-        await self._store.put(full(self._prefix, key), whole.body, crc64nvme=whole.crc64nvme)
+        await self._put_object(key, whole.body, whole.crc64nvme)
         self._sent(len(whole.body))
         return ObjectRef(key=key, offset=0, length=len(whole.body), crc64nvme=whole.crc64nvme)
 
@@ -173,7 +180,8 @@ class Uploads:
             self._buffers.give(buffer)
             return part
         key = full(self._prefix, transfer.key)
-        part = await self._store.put_part(key, transfer.upload, number, body, crc64nvme=checksum)
+        put = partial(self._store.put_part, key, transfer.upload, number, body, crc64nvme=checksum)
+        part = await self._hedge.send(len(body), put)
         self._buffers.give(buffer)
         self._sent(len(body))
         self._receipts.part(transfer.upload, part)
