@@ -9,6 +9,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from agent.checkpoint import adopted
 from agent.checkpoint import head as heads
 from agent.checkpoint.base import Layer
 from agent.checkpoint.outline import is_whole
@@ -27,6 +28,8 @@ class Cache:
     def __init__(self, directory: Path, *, place: str) -> None:
         self._directory = directory
         self._place = place
+        self.adoption = adopted.Adoption(directory, place=place)
+        """What restores have put on the scratch: kept beside."""
 
     def last(self) -> Commit | None:
         """Return the head that was committed last; None when there is none, or it can't be read."""
@@ -76,7 +79,8 @@ class Cache:
 
     def _prune(self, keep: Collection[str]) -> None:
         for path in self._directory.iterdir():
-            if path.name != _HEAD and path.name.partition(".")[0] not in keep:
+            is_adopted = path.name.startswith(adopted.PREFIX)
+            if path.name != _HEAD and not is_adopted and path.name.partition(".")[0] not in keep:
                 path.unlink(missing_ok=True)
 
 

@@ -22,6 +22,7 @@ class Fresh:
     """A name that is new or differs from its row `before`.
 
     `same`: as far as its times tell it is the same file; `old`: its object is too old to be referred to again.
+    `stored` is its row in a restore that put it there, since when it did not change.
     """
 
     name: bytes
@@ -29,6 +30,7 @@ class Fresh:
     before: Entry | None
     same: bool = False
     old: bool = False
+    stored: Entry | None = None
 
     @property
     def is_file(self) -> bool:

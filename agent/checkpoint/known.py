@@ -13,10 +13,12 @@ NOTHING: Final = ObjectRef(key="", offset=0, length=0, crc64nvme=0)
 
 
 def known_bytes(receipts: Receipts, job: Job, path: bytes, stat: Stat) -> Iterator[tuple[ObjectRef, Extents | None]]:
-    """Yield what is stored of the file as far as its times tell: by a receipt since the last head, and by that."""
+    """Yield what is stored of the file as far as its times tell: by a receipt since the last head, by that, by a
+    restore.
+    """
     receipt = receipts.object_of(path, stat)
     if receipt is not None:
         yield receipt.ref or NOTHING, receipt.extents
-    before = job.usable
-    if before is not None and before.type is EntryType.FILE and signature(before.stat) == signature(stat):
-        yield before.ref or NOTHING, before.extents
+    for row in (job.usable, job.stored):
+        if row is not None and row.type is EntryType.FILE and signature(row.stat) == signature(stat):
+            yield row.ref or NOTHING, row.extents

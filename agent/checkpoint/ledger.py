@@ -33,6 +33,8 @@ class Job:
     """What the last head refers to is older than a head may refer to: it has to be stored again."""
     same: bool = False
     """As far as its times tell it is as the last head has it."""
+    stored: Entry | None = None
+    """Its row in a restore that put it there, since when it did not change."""
     attempt: int = 0
     alone: bool = False
     """Not for a pack, however small."""
@@ -124,6 +126,7 @@ class Ledger:
                         before=fresh.before,
                         old=fresh.old,
                         same=fresh.same,
+                        stored=fresh.stored,
                         over=change.is_known,
                     )
                 )

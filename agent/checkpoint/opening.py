@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from datetime import datetime
 
 from agent.checkpoint import segment as segments
+from agent.checkpoint.adopted import Adopted
 from agent.checkpoint.base import Base, Layer
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.catalog import load_head, load_segment
@@ -45,6 +46,17 @@ class Opening:
             self.trouble = str(error)
             return None
         return Base(commit=commit, layers=layers)
+
+    async def adopted(self, roots: tuple[bytes, ...]) -> Adopted:
+        """Return what restores have put below these roots and no head may hold yet."""
+        if self._cache is None:
+            return Adopted()
+        return await blocking(self._executor, self._cache.adoption.read, roots)
+
+    async def forget(self, adopted: Adopted) -> None:
+        """A head holds all of it now."""
+        if self._cache is not None and adopted.names:
+            await blocking(self._executor, self._cache.adoption.forget, adopted.names)
 
     async def _last(self, receipts: Receipts | None) -> Commit | None:
         kept = None if self._cache is None else await blocking(self._executor, self._cache.last)

@@ -12,6 +12,7 @@ from agent.checkpoint import newfile
 from agent.checkpoint.target import LEFTOVER, Target
 from agent.checkpoint.unfolding import Problem
 from agent.checkpoint.units import Batch, Folder, Link, Member, Range, Source, ranges
+from agent.checkpoint.written import Written
 from agent.checksum import crc64nvme, to_hex
 from agent.errors import PermanentError
 from agent.model.checkpoint import EntryType
@@ -35,16 +36,26 @@ class Placed:
 class Placing:
     """How files get into `target`. `token` makes their working names those of this run.
 
-    `only_made`: directories that were there before keep the attributes they have.
+    `only_made`: directories that were there before keep the attributes they have. `written` is told of each file.
     """
 
-    def __init__(self, target: Target, *, token: str, owner: bool, overwrite: bool, only_made: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        token: str,
+        owner: bool,
+        overwrite: bool,
+        only_made: bool = False,
+        written: Written | None = None,
+    ) -> None:
         self._target = target
         self._working = LEFTOVER + token.encode("ascii") + b"-"
         self._numbers = itertools.count(1)
         self._owner = owner
         self._overwrite = overwrite
         self._only_made = only_made
+        self._written = written
         self._begun: set[Begun] = set()
 
     def close(self) -> None:
@@ -103,10 +114,16 @@ class Placing:
                 found = newfile.link(there, source.name, folder, working)
                 if (found.st_dev, found.st_ino) == (source.device, source.inode):
                     newfile.publish(folder, working, member.entry.name, overwrite=self._overwrite)
+                    self._note_another_name(folder, member)
                     return Placed(member=member, failed=False)
             finally:
                 newfile.discard(folder, working)
         return None
+
+    def _note_another_name(self, folder: int, member: Member) -> None:
+        if self._written is not None:
+            with suppress(OSError):
+                self._written.another_name(os.stat(member.entry.name, dir_fd=folder, follow_symlinks=False))
 
     def leave(self, folders: Sequence[Folder]) -> list[Problem]:
         """Give directories that are complete their attributes; return what could not be."""
@@ -159,8 +176,10 @@ class Placing:
 
     def _finish(self, member: Member, fd: int, folder: int, working: bytes) -> Placed:
         trouble = newfile.finish(fd, folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
+        found = os.fstat(fd)
+        if self._written is not None and not trouble:
+            self._written.file(found)
         if member.group is not None:
-            found = os.fstat(fd)
             place, name = member.folder.place, member.entry.name
             member.group.source = Source(place=place, name=name, device=found.st_dev, inode=found.st_ino)
         return Placed(member=member, failed=False, problems=tuple(_problem(member, detail) for detail in trouble))

@@ -17,6 +17,7 @@ from agent.checkpoint.tally import Restored, Tally
 from agent.checkpoint.target import Target
 from agent.checkpoint.together import blocking, one_error
 from agent.checkpoint.unfolding import Unfolding
+from agent.checkpoint.written import Written
 from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import Commit, Directory, Head
 from agent.model.progress import Progress
@@ -38,7 +39,7 @@ class Restorer:
     """Restores checkpoints below `target`, which is made if it is missing.
 
     `owner`: give files their owners, setuid bits and privileged attributes, for which one has to be root. `overwrite`:
-    replace files that differ. `report` hears of the progress, often, in the event loop.
+    replace files that differ. `report` hears of the progress, often, in the event loop, `written` of every file.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Restorer:
         connections: int = 16,
         report: Callable[[Progress], None] = lambda _: None,
         chance: Chance | None = None,
+        written: Written | None = None,
     ) -> None:
         self._store = store
         self._prefix = prefix
@@ -63,6 +65,7 @@ class Restorer:
         self._connections = connections
         self._report = report
         self._chance = chance or SystemChance()
+        self._written = written
 
     async def restore(self, commit: Commit, *, dry_run: bool = False, own: Own | None = None) -> Restored:
         """Restore a checkpoint, of it only what is `own`; with `dry_run` only count what it holds.
@@ -71,14 +74,19 @@ class Restorer:
         after all else was restored, when stored bytes are missing or wrong; FormatInvalid, NoRoom, TargetUnusable and
         errors of the store at once.
         """
-        lines = tree(commit.head, await load_segments(self._store, self._prefix, commit.head, self._executor))
-        if own is not None:
-            lines = own.lines(lines)
+        blobs = await load_segments(self._store, self._prefix, commit.head, self._executor)
+
+        def holds() -> Iterator[Directory]:
+            lines = tree(commit.head, blobs)
+            return lines if own is None else own.lines(lines)
+
         tally = Tally(commit.head, self._report)
         if dry_run:
-            await blocking(self._executor, tally.holdings, lines)
+            await blocking(self._executor, tally.holdings, holds())
         else:
-            await self._unfold(commit, lines, tally, own)
+            if self._written is not None:
+                self._written.lines = holds
+            await self._unfold(commit, holds(), tally, own)
         restored = tally.restored()
         if tally.damage is not None:
             raise RestoreDamaged(tally.name(tally.damage), f"{tally.damage.key}: {tally.damage.detail}", restored)
@@ -87,7 +95,14 @@ class Restorer:
     async def _unfold(self, commit: Commit, lines: Iterator[Directory], tally: "Tally", own: Own | None) -> None:
         target = await blocking(self._executor, self._target, commit.head, own)
         token = self._chance.token(_TOKEN_DIGITS)
-        placing = Placing(target, token=token, owner=self._owner, overwrite=self._overwrite, only_made=own is not None)
+        placing = Placing(
+            target,
+            token=token,
+            owner=self._owner,
+            overwrite=self._overwrite,
+            only_made=own is not None,
+            written=self._written,
+        )
         try:
             unfolding = Unfolding(lines, target, overwrite=self._overwrite)
             fetching = Fetching(self._store, self._prefix, self._executor, placing, tally, self._connections)

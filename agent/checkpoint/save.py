@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.chance import Chance
+from agent.checkpoint.adopted import Adopted
 from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.base import Base
 from agent.checkpoint.buffers import Buffers
@@ -34,7 +35,7 @@ from agent.checkpoint.survey import Survey
 from agent.checkpoint.together import one_error
 from agent.checkpoint.uploads import Uploads
 from agent.clock import Clock
-from agent.model.checkpoint import CheckpointId, Commit, Head, Left, Totals
+from agent.model.checkpoint import CheckpointId, Commit, Entry, Head, Left, Totals
 from agent.model.node import Node
 from agent.model.progress import Progress
 from agent.store.base import ObjectStore
@@ -94,6 +95,7 @@ class Saver:
         self._checkpoint = checkpoint
         self._survey = Survey(roots, exclude, executor)
         self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
+        self._adopted = Adopted()
         self._choice = choice or Choice()
         self._since = None if refresh_after is None else clock.now() - refresh_after
         self._receipts = receipts
@@ -226,7 +228,10 @@ class Saver:
 
         Raises the store's PermanentError.
         """
-        return await self._commits.commit(self._ledger)
+        commit = await self._commits.commit(self._ledger)
+        if commit.head.complete:
+            await self._opening.forget(self._adopted)
+        return commit
 
     def _is_worn(self, base: Base) -> bool:
         """Return whether the segments of a base are too many, or some of them too old."""
@@ -238,6 +243,7 @@ class Saver:
         if base is not None:
             self._commits.build_on(base)
             self._ledger.build_on(base.head.totals)
+        self._adopted = await self._opening.adopted(self._survey.roots)
         return base
 
     async def _send_all(self, base: Base | None) -> None:
@@ -260,7 +266,8 @@ class Saver:
                 await self.commit()
 
     async def _walk(self, base: Base | None) -> None:
-        async for found in self._survey.slices(base, since=id_at(self._since) if self._since else ""):
+        since = id_at(self._since) if self._since else ""
+        async for found in self._survey.slices(base, since=since, adopted=self._adopted):
             for problem in found.problems:
                 self._ledger.add_problem(problem)
             for change in found.changes:
@@ -273,12 +280,19 @@ class Saver:
         for job in jobs:
             if (other := self._links.stored_as(job)) is not None:
                 self._ledger.settle(job, replace(other, name=job.entry.name), shared=True)
-            elif (known := self._uploads.known(job, self._ledger.path_of(job))) is not None:
+            elif (known := self._uploads.known(job, self._ledger.path_of(job)) or self._restored(job)) is not None:
                 self._sending.settle(job, known)
             elif not self._choice.takes(job.entry):
                 self._ledger.leave(job)
             elif not self._links.joins(job):
                 await self._backlog.put(job)
+
+    def _restored(self, job: Job) -> Entry | None:
+        """Return the entry of a file that is as it was restored, where its times can be believed."""
+        row = job.stored
+        if row is None or not self._survey.trees[job.home.root].shows_writes:
+            return None
+        return replace(job.entry, xattrs=row.xattrs, extents=row.extents, ref=row.ref)
 
     def _count_sent(self, size: int) -> None:
         self._bytes_sent += size

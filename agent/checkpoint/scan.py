@@ -49,9 +49,9 @@ async def scan(
     survey = Survey(roots, exclude, executor)
     tally = _Tally()
     await survey.open()
-    base = await opening.base(survey.roots)
+    base, adopted = await opening.base(survey.roots), await opening.adopted(survey.roots)
     try:
-        async for found in survey.slices(base, since=since, entries=False):
+        async for found in survey.slices(base, since=since, adopted=adopted, entries=False):
             tally.problems += len(found.problems)
             tally.cpu_seconds += found.cpu_seconds
             for change in found.changes:
@@ -81,7 +81,10 @@ class _Tally:
         for fresh in change.fresh:
             if not fresh.is_file:
                 continue
-            if fresh.same:
+            if fresh.stored is not None:
+                self.unchanged_files += 1
+                self.unchanged_bytes += fresh.stat.st_size
+            elif fresh.same:
                 self.unsure_files += 1
                 self.unsure_bytes += fresh.stat.st_size
             else:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from agent.checkpoint.adopted import Adopted
 from agent.checkpoint.base import Base
 from agent.checkpoint.compare import Change, Comparison
 from agent.scratch.found import Found, entry_of
@@ -51,14 +52,18 @@ class Survey:
         if self._missing and not self.trees:
             raise next(iter(self._missing.values()))
 
-    async def slices(self, base: Base | None, *, since: str = "", entries: bool = True) -> AsyncIterator[Slice]:
+    async def slices(
+        self, base: Base | None, *, since: str = "", adopted: Adopted | None = None, entries: bool = True
+    ) -> AsyncIterator[Slice]:
         """Yield what differs from `base`; without one everything does. `since` as for a Comparison.
 
-        `entries`: make entries of what is fresh, for which links are read.
+        `adopted` is what restores have put there. `entries`: make entries of what is fresh, for which links are read.
         """
         problems: list[Problem] = []
         comparison = Comparison(base.folders() if base else (), since=since)
         changes = comparison.changes(self._found(problems.append))
+        if adopted is not None and adopted.bodies:
+            changes = adopted.matched(changes, since=since)
         if entries:
             changes = map(partial(self._with_entries, problems), changes)
         while True:

@@ -19,6 +19,8 @@ from agent.checkpoint.rights import Rights
 from agent.checkpoint.tally import Restored
 from agent.checkpoint.together import blocking
 from agent.checkpoint.verify import verify
+from agent.checkpoint.written import Written
+from agent.cli.adoption import adopt, written_for
 from agent.cli.bucket import opened, place
 from agent.errors import IntegrityMismatch, PermanentError
 from agent.jobs.choice import Result, is_exact, record_for, result
@@ -90,9 +92,12 @@ class Homecoming:
         ):
             try:
                 async with asyncio.timeout_at(until + CLOSING), opened(at, self.settings, lambda _: None) as store:
-                    return await _Work(self, store, at.prefix, reading, writing, until=until).run()
+                    work = _Work(self, store, at.prefix, reading, writing, until=until)
+                    found = await work.run()
             except TimeoutError as error:
                 raise NotRestored("reach", str(at), "not within the time that a Prolog has") from error
+            await blocking(reading, adopt, self.settings, at, work.written, until=until)
+            return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,8 @@ class _Work:
         self._writing = writing
         self._until = until
         self._begun: _Begun | None = None
+        self.written: Written | None = None
+        """What is in its place by now."""
 
     async def run(self) -> Result:
         """Restore the best candidate that verifies; what did not come whole is only left to a job that wants it so."""
@@ -222,6 +229,7 @@ class _Work:
             await self._verify(one)
         if begun.may_go and await self._is_in_the_way(one):
             await blocking(self._writing, self._clear, begun, f"before-life{self._job.life}")
+        self.written = written_for(self._settings, path, head)
         restorer = Restorer(
             self._store,
             self._prefix,
@@ -229,6 +237,7 @@ class _Work:
             executor=self._writing,
             owner=True,
             connections=self._settings.s3.connections,
+            written=self.written,
         )
         self._begun = begun
         return await restorer.restore(one.commit, own=own)

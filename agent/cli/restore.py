@@ -11,6 +11,8 @@ from typing import Any
 from agent.checkpoint.catalog import find
 from agent.checkpoint.restore import RestoreDamaged, Restorer
 from agent.checkpoint.tally import Restored
+from agent.checkpoint.together import blocking
+from agent.cli.adoption import adopt, written_for
 from agent.cli.bucket import Place, add_filters, opened, place
 from agent.cli.exits import Exit
 from agent.cli.named import checkpoint_id, note_problems, told_of
@@ -95,6 +97,7 @@ async def _restore(
                 before=None if chosen.before is None else before(chosen.before, SystemClock().now()),
                 any_state=chosen.any,
             )
+            written = written_for(settings, chosen.to, commit.head)
             restorer = Restorer(
                 store,
                 at.prefix,
@@ -104,11 +107,14 @@ async def _restore(
                 overwrite=chosen.overwrite,
                 connections=settings.s3.connections,
                 report=told.progress,
+                written=written,
             )
             try:
                 return commit, await restorer.restore(commit, dry_run=chosen.dry_run), None
             except RestoreDamaged as damage:
                 return commit, damage.restored, damage
+            finally:
+                await blocking(executor, adopt, settings, at, written)
 
 
 def _result(chosen: argparse.Namespace, commit: Commit, restored: Restored, *, seconds: float) -> dict[str, Any]:

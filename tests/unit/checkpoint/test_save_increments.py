@@ -14,24 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.checkpoint import save
-from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.opening import Opening
 from agent.checkpoint.outline import pass_of
-from agent.checkpoint.scan import scan
 from agent.checkpoint.survey import Survey
 from agent.model.checkpoint import EntryType, Totals
-from agent.store.memory import MemoryStore
-from tests.fakes.saved import PREFIX, a_saver, directories, stored, tree_of, tree_on_disk
-
-CHECKPOINTS = [f"20261123T0915{number:02}.000Z-1a2b3c4d" for number in range(60)]
-
-
-class Later:
-    """A wall clock two minutes ahead: files that were written just now are at rest."""
-
-    def now(self):
-        return datetime.now(UTC) + timedelta(minutes=2)
+from tests.fakes.saved import PREFIX, directories, tree_of, tree_on_disk
+from tests.fakes.saved_again import Node, plant
 
 
 @pytest.fixture
@@ -40,54 +29,11 @@ def executor():
         yield pool
 
 
-class Node:
-    """A node whose scratch is saved again and again: each time another checkpoint, over what its disk knows."""
-
-    def __init__(self, directory, executor):
-        self.root = directory / "scratch"
-        self.root.mkdir()
-        self.store = MemoryStore(smallest_part=1)
-        self._state = directory / "base"
-        self._executor = executor
-        self._ids = iter(CHECKPOINTS)
-
-    @property
-    def cache(self):
-        return Cache(self._state, place="s3://bucket/hpc")
-
-    def saver(self, **options):
-        fields = {"checkpoint": next(self._ids), "cache": self.cache, "clock": Later()} | options
-        return a_saver(self.store, self.root, self._executor, **fields)
-
-    async def save(self, **options):
-        saver = self.saver(**options)
-        await saver.copy()
-        return (await saver.commit()).head
-
-    async def objects(self):
-        return [key for key in await stored(self.store, "data/") if "/seg-" not in key]
-
-    async def scan(self):
-        opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor)
-        return await scan(roots=[self.root], exclude=[], opening=opening, executor=self._executor)
-
-
 @pytest.fixture
 def node(executor):
     # A disk: /tmp may be a tmpfs, whose times tell of no write through mmap; /var/tmp outlives a reboot (hier(7)).
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         yield Node(Path(directory), executor)
-
-
-def plant(root):
-    for name in ("a", "a/b", "empty", "c"):
-        (root / name).mkdir()
-    for number in range(20):
-        (root / "a" / f"{number:02}").write_bytes(b"%d" % number)
-    (root / "a" / "b" / "deep").write_bytes(b"deep")
-    (root / "c" / "file").write_bytes(b"c")
-    (root / "link").symlink_to("nowhere")
-    os.link(root / "c" / "file", root / "a" / "hard")
 
 
 async def totals_of(store, head):
