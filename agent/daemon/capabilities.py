@@ -14,6 +14,7 @@ class Name(StrEnum):
 
     IMDS = "imds"
     SLURM = "slurm"
+    BARRIER = "barrier"
     SCRATCH = "scratch"
     BUCKET = "bucket"
     WRITER = "writer"

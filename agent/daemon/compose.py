@@ -17,6 +17,7 @@ from agent.copier.protocol import Committed, Message
 from agent.daemon import blocks
 from agent.daemon.allowance import Allowance
 from agent.daemon.autoscaling import AutoScaling
+from agent.daemon.barrier import BarrierWatch
 from agent.daemon.capabilities import Capabilities, Name
 from agent.daemon.cgroup import Group
 from agent.daemon.checkpoints import Busy, Checkpoints
@@ -31,6 +32,7 @@ from agent.daemon.leading import Leading, Place
 from agent.daemon.memory import Memory
 from agent.daemon.noticefile import NoticeFile
 from agent.daemon.operations import Operations
+from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.saving import Saving
 from agent.daemon.scrape import Scrape
@@ -156,6 +158,12 @@ class Daemon:
         self.watchers = [self._watch(source, state) for source in self._sources(state)]
         self.allowance = Allowance(saving.keep("ahead.json"), clock=clock, executor=executor)
         self.leading = self._make_leading()
+        self.barrier = BarrierWatch(
+            whoami=self.whoami,
+            processes=processes,
+            capabilities=capabilities,
+            is_idle=lambda: self.runner.state.phase is Phase.WATCHING,
+        )
         self.runner = self._make_runner(state)
         self.checkpoints = Checkpoints(
             copier=self._copier(Group.BACKGROUND),
@@ -239,7 +247,7 @@ class Daemon:
         self.jobs = JobWork(
             whoami=self.whoami,
             slurm=lambda node: HeldJobs(node, instance_id=self.whoami.instance_id, chance=self._chance),
-            is_barrier=lambda: False,
+            is_barrier=lambda: self.barrier.is_up,
             safety_margin=margin,
             chance=self._chance,
         )
@@ -256,6 +264,7 @@ class Daemon:
             clock=self._clock,
             chance=self._chance,
             jobs=self.jobs,
+            rescued=Rescued(self._job_files),
             current=lambda: self.runner.state,
         )
         return Runner(
@@ -297,7 +306,7 @@ class Daemon:
         )
         epilogs = Epilogs(
             current=lambda: self.runner.state,
-            limit=lambda: None if self.jobs.times is None else self.jobs.times.epilog,
+            limit=lambda: self.barrier.limit,
             safety_margin=self.settings.evacuation.safety_margin.total_seconds(),
         )
         return Control(

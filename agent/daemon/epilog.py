@@ -9,6 +9,8 @@ from agent.evacuation.plan import plan
 from agent.evacuation.state import Evacuation
 
 UNCOMMITTED: Final = frozenset({Phase.DRAINING, Phase.COPYING, Phase.STOPPING, Phase.DELTA, Phase.COMMITTING})
+SAY_EVERY: Final = 10.0
+"""Seconds between lines for whoever waits: it takes a daemon that says nothing for 30 s for dead."""
 LOOK_EVERY: Final = 0.1
 """Seconds between looks at the state."""
 HEADROOM: Final = 5.0
@@ -32,9 +34,13 @@ class Epilogs:
         loop = asyncio.get_running_loop()
         limit = self._limit()
         patience = float("inf") if limit is None else loop.time() + max(0.0, limit - HEADROOM)
-        while self._is_held(loop.time(), patience):  # noqa: ASYNC110 - the state has no event of its own
+        said = loop.time()
+        while self._is_held(loop.time(), patience):
             await asyncio.sleep(LOOK_EVERY)
-        yield {"released": True, "outcome": self._current().outcome}
+            if loop.time() >= said + SAY_EVERY:
+                said = loop.time()
+                yield {"held": self._current().phase}
+        yield {"result": {"outcome": self._current().outcome}}
 
     def _is_held(self, now: float, patience: float) -> bool:
         state = self._current()

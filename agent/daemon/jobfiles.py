@@ -16,6 +16,7 @@ from agent.model.job import Job
 from agent.model.node import Node
 from agent.slurm.admin_comment import AdminComments, Kept
 from agent.slurm.command import Scontrol
+from agent.slurm.freeze import Processes
 from agent.slurm.jobs import Jobs
 
 PATIENCE: Final = 5.0
@@ -32,7 +33,16 @@ class JobFiles:
         self._scontrol = scontrol
         self._templates = templates
         self._jobs = Jobs(name, scontrol, chance)
+        self._processes = Processes(scontrol=scontrol)
         self._comments = AdminComments(squeue=scontrol.beside("squeue"), scontrol=scontrol, chance=chance)
+
+    async def all(self) -> list[Job]:
+        """Return the jobs that hold the node. Raises SlurmUnavailable, SlurmRefused."""
+        return await self._jobs.all()
+
+    async def has_ended_here(self, job: int) -> bool:
+        """Tell whether no process of a job is left on this node. Raises SlurmUnavailable, SlurmRefused."""
+        return not await self._processes.of(job)
 
     async def here(self) -> tuple[list[JobRecord], list[str]]:
         """Return what a head that is to be written now says of the jobs of the node, and what went wrong, as sentences.

@@ -110,6 +110,7 @@ async def _serve(daemon: Daemon, systemd: Systemd, directory: Path | None) -> No
                 crew.create_task(daemon.notice_file.follow(daemon.feed.subscribe()), name="notice file"),
                 crew.create_task(daemon.hook.follow(daemon.feed.subscribe()), name="hook"),
                 crew.create_task(daemon.reserving.run(), name="reservation"),
+                crew.create_task(daemon.barrier.run(), name="barrier"),
                 crew.create_task(_find_out(daemon, directory), name="whoami"),
                 crew.create_task(_look_around(daemon, directory), name="saving"),
                 crew.create_task(daemon.leading.run(), name="lead"),

@@ -28,9 +28,15 @@ def begun_document(state: Evacuation, node: Node) -> dict[str, Any]:
 
 
 def outcome_document(
-    state: Evacuation, node: Node, *, ended_at: datetime, now: float, jobs: Sequence[Mapping[str, Any]] = ()
+    state: Evacuation,
+    node: Node,
+    *,
+    ended_at: datetime,
+    now: float,
+    jobs: Sequence[Mapping[str, Any]] = (),
+    trouble: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the record of how an evacuation ended. `now` is monotonic."""
+    """Return the record of how an evacuation ended. `now` is monotonic; `trouble` is what `state` does not know yet."""
     saved, ruling, began = state.saved, state.ruling, state.began
     entered = sorted(state.entered.items(), key=lambda item: item[1])
     ends = [at for _, at in entered[1:]] + [now]
@@ -42,7 +48,7 @@ def outcome_document(
         "head": None if saved is None else {"key": saved.key, "digest": saved.digest},
         "totals": None if saved is None else asdict(saved.totals),
         "left": None if saved is None else asdict(saved.left),
-        "trouble": [one.what for one in state.trouble.values()],
+        "trouble": [*(one.what for one in state.trouble.values()), *trouble],
         "jobs": list(jobs),
         "drain": state.drain,
         "seconds": {phase: round(end - at, 3) for (phase, at), end in zip(entered, ends, strict=True)},

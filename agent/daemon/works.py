@@ -13,12 +13,13 @@ from agent.daemon.copier import Copier, CopierRefused, Listener
 from agent.daemon.jobwork import JobWork, job_documents
 from agent.daemon.leading import Leading
 from agent.daemon.records import begun_document, outcome_document
+from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Performer, Tell
 from agent.daemon.whoami import Whoami
-from agent.errors import PermanentError, TransientError
+from agent.errors import AgentError, PermanentError, TransientError
 from agent.evacuation.plan import plan
 from agent.evacuation.record import notice_document, saved_of
-from agent.evacuation.state import Evacuation
+from agent.evacuation.state import Evacuation, Saved
 from agent.evacuation.work import Work
 from agent.model.checkpoint import CheckpointId
 from agent.model.drain import Drain
@@ -33,12 +34,22 @@ DELTA_COMMIT_EVERY: Final = 3600.0
 
 T = TypeVar("T")
 
+POINTER_SECONDS: Final = 5.0
+"""Seconds for the notes for people which head holds whose files, beside the requeues."""
+
+WORD_KEPT: Final = 1.0
+"""Seconds before the end of the commit at which Slurm is asked no more to vouch: what failed has to be told."""
+
 PAUSE: Final = (0.25, 2.0)
 """Seconds between two tries of a drain: the first pause and the longest. A scontrol that fails has waited itself."""
 
 
 class CopyFellShort(PermanentError):
     """Everything that could be copied was; this could not."""
+
+
+class JobsUnknown(PermanentError):
+    """All that could be saved was; not every job will find it again."""
 
 
 class StillRefused(TransientError):
@@ -52,7 +63,7 @@ class Unheard(TransientError):
 class Works:
     """The performers of one daemon. `moved` sees every message of the copier; `heard` tells whether each source of
     notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `leading`
-    saves ahead, `current` is the state as it is now.
+    saves ahead, `rescued` are the files of jobs, `current` is the state as it is now.
     """
 
     def __init__(
@@ -70,6 +81,7 @@ class Works:
         clock: Clock,
         chance: Chance,
         jobs: JobWork,
+        rescued: Rescued,
         current: Callable[[], Evacuation],
     ) -> None:
         self._whoami = whoami
@@ -84,6 +96,7 @@ class Works:
         self._clock = clock
         self._chance = chance
         self._jobs = jobs
+        self._rescued = rescued
         self._current = current
         # A cancelled piece of work may still be ending when the next one begins.
         self._slurm_turn = asyncio.Lock()
@@ -150,24 +163,27 @@ class Works:
 
         While jobs run that are stopped later, what is there is committed before they are waited for.
         """
-        await self._copy(state, tell, commit_every=COMMIT_EVERY)
+        trouble = await self._copy(state, tell, commit_every=COMMIT_EVERY)
         if self._current().stops and await self._may_save(state):
-            await self.commit(state, tell)
+            await self._finish(tell)
+        _raise(trouble)
 
     async def delta(self, state: Evacuation, tell: Tell) -> None:
         """Copy what has changed since it was copied."""
-        await self._copy(state, tell, commit_every=DELTA_COMMIT_EVERY)
+        _raise(await self._copy(state, tell, commit_every=DELTA_COMMIT_EVERY))
 
-    async def _copy(self, state: Evacuation, tell: Tell, *, commit_every: float) -> None:
+    async def _copy(self, state: Evacuation, tell: Tell, *, commit_every: float) -> list[str]:
+        """Copy; return why jobs may not find the files again, as sentences."""
         if not state.saves:
-            return
+            return []
         if not state.effects.save:
             tell.withheld("the scratch would have been saved")
-            return
+            return []
         if (reason := await self._cannot_save()) is not None:
             raise reason
         assert state.checkpoint is not None
         node = await self._whoami.node()
+        records, trouble = await self._rescued.look(state)
         command = Save(
             checkpoint=state.checkpoint,
             reason="evacuation",
@@ -176,6 +192,7 @@ class Works:
             commit_every=commit_every,
             receipts=self._receipts(state.checkpoint),
             begun={"name": begun_key(**_place(state, node)), "document": begun_document(state, node)},
+            jobs=[record.document() for record in records],
             until=None if (times := plan(state, safety_margin=self._safety_margin)) is None else times.copy_until,
             **self._terms(),
         )
@@ -188,24 +205,50 @@ class Works:
         await self._leading.make_way()
         async with self._copier_turn:
             await self._until_done(once, tell)
+        return trouble
 
     async def commit(self, state: Evacuation, tell: Tell) -> None:
-        """Write the last head."""
+        """Write the last head, and have Slurm vouch for it before any job is let go."""
         if not await self._may_save(state):
             return
+        saved, times = await self._finish(tell), plan(state, safety_margin=self._safety_margin)
+        if state.effects.requeue and times is not None:
+            _raise(await self._rescued.vouch(state, saved, until=times.commit_until - WORD_KEPT))
+
+    async def _finish(self, tell: Tell) -> Saved:
         async with self._copier_turn:
-            saved = await self._copier.finish(self._listener(tell))
-        tell.committed(saved_of(dict(saved.saved)))
+            answer = await self._copier.finish(self._listener(tell))
+        saved = saved_of(dict(answer.saved))
+        tell.committed(saved)
+        return saved
 
     async def release(self, state: Evacuation, tell: Tell) -> None:
         """Hand back the jobs, store the outcome, and let the copier go."""
-        jobs = await self._jobs.hand_back(state, tell)
         async with self._copier_turn:
             try:
+                async with asyncio.TaskGroup() as crew:
+                    notes = crew.create_task(self._store_pointers(state, tell), name="job pointers")
+                    jobs = await self._jobs.hand_back(state, tell)
                 if await self._may_save(state):
-                    await self._store_outcome(state, job_documents(jobs), tell)
+                    await self._store_outcome(state, job_documents(jobs), notes.result(), tell)
             finally:
                 await self._copier.end()
+        _raise(notes.result())
+
+    async def _store_pointers(self, state: Evacuation, tell: Tell) -> list[str]:
+        """Store the notes for people; return what went wrong, as sentences."""
+        if not (state.effects.requeue and await self._may_save(state)):
+            return []
+        try:
+            async with asyncio.timeout(POINTER_SECONDS):
+                for record in self._rescued.pointers(state, await self._whoami.node()):
+                    await self._copier.record(record, self._listener(tell))
+        except AgentError as error:
+            return [f"the notes which head holds whose files are not all stored: {error}"]
+        except TimeoutError:
+            await self._copier.end()  # its late answer would be taken for that to the next question
+            return [f"the notes which head holds whose files were not stored within {POINTER_SECONDS:g} s"]
+        return []
 
     async def lead(self, state: Evacuation, tell: Tell) -> None:
         """Save ahead, behind everything else on the node; an evacuation ends it."""
@@ -219,10 +262,12 @@ class Works:
     async def _may_save(self, state: Evacuation) -> bool:
         return state.saves and state.effects.save and await self._cannot_save() is None
 
-    async def _store_outcome(self, state: Evacuation, jobs: Sequence[Mapping[str, Any]], tell: Tell) -> None:
+    async def _store_outcome(
+        self, state: Evacuation, jobs: Sequence[Mapping[str, Any]], trouble: Sequence[str], tell: Tell
+    ) -> None:
         node = await self._whoami.node()
         ended_at, now = self._clock.now(), asyncio.get_running_loop().time()
-        document = outcome_document(state, node, ended_at=ended_at, now=now, jobs=jobs)
+        document = outcome_document(state, node, ended_at=ended_at, now=now, jobs=jobs, trouble=trouble)
         record = Record(name=outcome_key(**_place(state, node)), document=document)
         await self._until_done(lambda: self._asking(self._copier.record(record, self._listener(tell))), tell)
 
@@ -256,6 +301,11 @@ class Works:
                     tell.waiting(message.what, message.hint)
 
         return listen
+
+
+def _raise(trouble: Sequence[str]) -> None:
+    if trouble:
+        raise JobsUnknown("save", "the files of jobs", "; ".join(trouble))
 
 
 def _place(state: Evacuation, node: Node) -> Any:

@@ -1,10 +1,12 @@
 """Counts the Slurm commands that are run, whoever runs them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Final
 
 from agent.processes import ChildTimedOut, Finished, Processes
 
+PROGRAMS: Final = {"squeue", "scancel"}
 STATES: Final = {"State=DRAIN": "drain", "State=UNDRAIN": "undrain"}
 
 
@@ -30,9 +32,13 @@ class CountedProcesses:
 
 def command(argv: Sequence[str]) -> str:
     """Return the name of a Slurm command in the metrics."""
+    if (program := PurePath(argv[0]).name) in PROGRAMS:
+        return program
     match argv[1:]:
         case ["show", what, *_]:
             return f"show-{what}"
         case ["update", *settings]:
             return next((STATES[text] for text in settings if text in STATES), "update")
+        case ["requeue", *_]:
+            return "requeue"
     return "other"

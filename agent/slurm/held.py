@@ -21,12 +21,10 @@ KILL_WAIT: Final = 30.0
 class Times:
     """Slurm's own limits, in seconds, by `scontrol show config`.
 
-    `kill_wait` is what a job that ignores TERM takes to end; `epilog` how long an Epilog may take before its node is
-    drained, None: for ever.
+    `kill_wait` is what a job that ignores TERM takes to end.
     """
 
     kill_wait: float = KILL_WAIT
-    epilog: float | None = None
 
 
 class HeldJobs:
@@ -48,11 +46,7 @@ class HeldJobs:
         """Return what the cluster's configuration says."""
         known = config(await self._scontrol.show_config())
         kill_wait = config_seconds(known.get("KillWait", ""))
-        limits = (config_seconds(known.get(name, "")) for name in ("EpilogTimeout", "PrologEpilogTimeout"))
-        return Times(
-            kill_wait=KILL_WAIT if kill_wait is None else kill_wait,
-            epilog=next((limit for limit in limits if limit is not None), None),
-        )
+        return Times(kill_wait=KILL_WAIT if kill_wait is None else kill_wait)
 
     async def requeue(self, ref: str, *, life: int) -> Requeued:
         """Requeue a job once per life; see `Requeue`."""

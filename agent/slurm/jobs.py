@@ -30,7 +30,7 @@ COLUMNS: Final = {
 }
 """Characters per column: wider than anything in it."""
 
-TEXTS: Final = {"JobID": 16, "admin_comment": 8192, "Comment": 1024, "Name": 256}
+TEXTS: Final = {"JobID": 16, "admin_comment": 65536, "Comment": 1024, "Name": 256}
 
 NO_TASK: Final = "N/A"
 

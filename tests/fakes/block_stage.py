@@ -7,6 +7,7 @@ from datetime import timedelta
 from agent.chance import SeededChance
 from agent.daemon import blocks
 from agent.daemon.capabilities import Capabilities
+from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.works import Works
 from agent.evacuation.state import Effects, Evacuation
@@ -65,6 +66,7 @@ class Stage:
             clock=self.clock,
             chance=SeededChance(1),
             jobs=job_work(whoami, FakeJobs()),
+            rescued=Rescued(lambda: None),
             current=lambda: self.runner.state,
         )
         return Runner(

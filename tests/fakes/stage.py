@@ -5,6 +5,7 @@ import contextlib
 from datetime import timedelta
 
 from agent.chance import SeededChance
+from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.works import Works
 from agent.evacuation.state import Effects, Evacuation
@@ -20,7 +21,16 @@ class Scene:
     """One daemon's runner and works over fakes; `steps` are what its journal would hold."""
 
     def __init__(
-        self, *, slurm=None, copier=None, mode=Mode.ACT, state=None, refusal=None, jobs=None, is_barrier=False
+        self,
+        *,
+        slurm=None,
+        copier=None,
+        mode=Mode.ACT,
+        state=None,
+        refusal=None,
+        jobs=None,
+        is_barrier=False,
+        files=None,
     ):
         self.jobs = jobs or FakeJobs()
         self.slurm = slurm or FakeSlurmNode()
@@ -44,6 +54,7 @@ class Scene:
             clock=self.clock,
             chance=SeededChance(1),
             jobs=job_work(whoami, self.jobs, is_barrier=is_barrier),
+            rescued=Rescued(lambda: files),
             current=lambda: self.runner.state,
         )
         self.runner = Runner(

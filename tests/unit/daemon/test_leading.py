@@ -10,6 +10,7 @@ import pytest
 from agent.chance import SeededChance
 from agent.daemon.allowance import Allowance
 from agent.daemon.leading import PAUSE
+from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.works import Works
 from agent.errors import PermanentError
@@ -254,6 +255,7 @@ def rescued(size, *, wait, changed=0, **how):
                 clock=node.clock,
                 chance=SeededChance(1),
                 jobs=job_work(whoami, FakeJobs()),
+                rescued=Rescued(lambda: None),
                 current=lambda: runner.state,
             )
             runner = Runner(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from agent.chance import SeededChance
+from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.sdnotify import Systemd
 from agent.daemon.shutdown import ASK_SLURM, is_job_here, is_machine_stopping, is_work_lost
@@ -119,6 +120,7 @@ class Node:
             clock=self.clock,
             chance=SeededChance(1),
             jobs=job_work(whoami, FakeJobs()),
+            rescued=Rescued(lambda: None),
             current=lambda: self.runner.state,
         )
         self.runner = Runner(

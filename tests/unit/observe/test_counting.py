@@ -51,6 +51,9 @@ async def test_a_child_that_hangs_has_timed_out(counted):
         (["scontrol", "show", "node", "-o", "n1"], "show-node"),
         (["scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=x"], "drain"),
         (["scontrol", "update", "NodeName=n1", "State=UNDRAIN"], "undrain"),
+        (["scontrol", "requeue", "Incomplete", "7"], "requeue"),
+        (["/opt/slurm/bin/squeue", "-h"], "squeue"),
+        (["scancel", "--full", "7"], "scancel"),
     ],
 )
 def test_what_is_run_has_a_name_in_the_metrics(argv, name):

@@ -1,0 +1,99 @@
+"""The jobs of a node that is being left: what its heads say of them, and Slurm's word for the head that counts."""
+
+import asyncio
+from collections.abc import Callable, Container
+from typing import Final, Protocol
+
+from agent.copier.protocol import Record
+from agent.daemon.jobfiles import pointers, ref_of
+from agent.errors import AgentError
+from agent.evacuation.jobs import Dealt
+from agent.evacuation.state import Evacuation, Saved
+from agent.jobs.record import JobRecord
+from agent.model.job import Job
+from agent.model.node import Node
+
+PATIENCE: Final = 3.0
+"""Seconds that a copy waits for Slurm to say which jobs there are."""
+SHORT_PATIENCE: Final = 1.0
+"""The same when Slurm has not even answered to the drain."""
+
+
+class Files(Protocol):
+    """What `agent.daemon.jobfiles.JobFiles` does."""
+
+    async def all(self) -> list[Job]: ...
+    async def records(self, jobs: list[Job], *, quiesced: Container[str] = ()) -> list[JobRecord]: ...
+    async def vouch(self, records: list[JobRecord], saved: Saved) -> list[str]: ...
+    async def has_ended_here(self, job: int) -> bool: ...
+
+
+class Rescued:
+    """`files` is None where Slurm is not (yet) to be told. What is known of a job that has left the node is kept."""
+
+    def __init__(self, files: Callable[[], Files | None]) -> None:
+        self._files = files
+        self._checkpoint: str | None = None
+        self._known: dict[tuple[int, int], JobRecord] = {}
+
+    async def look(self, state: Evacuation) -> tuple[list[JobRecord], list[str]]:
+        """Return what the heads of the copy that begins now say of the jobs, and what went wrong, as sentences.
+
+        Without an answer in time the files are saved all the same, for the jobs that were known before.
+        """
+        files = self._files()
+        if state.checkpoint != self._checkpoint:
+            self._checkpoint, self._known = state.checkpoint, {}
+        if files is None:
+            return [], []
+        seconds = SHORT_PATIENCE if state.drain is None else PATIENCE
+        try:
+            async with asyncio.timeout(seconds):
+                at_rest = await _at_rest(files, state)
+                now = await files.records(await files.all(), quiesced=at_rest)
+        except AgentError as error:
+            return self._left(state), [f"jobs may not find their files again: {error}"]
+        except TimeoutError:
+            said = f"Slurm did not tell within {seconds:g} s which there are"
+            return self._left(state), [f"jobs may not find their files again: {said}"]
+        self._known.update(((record.job, record.life), record) for record in now)
+        return self._left(state), []
+
+    def _left(self, state: Evacuation) -> list[JobRecord]:
+        """Return the records of all but those jobs that have ended by themselves."""
+        return [record for record in self._known.values() if not _has_ended(record, state)]
+
+    async def vouch(self, state: Evacuation, saved: Saved, *, until: float) -> list[str]:
+        """Have Slurm vouch for the head for every job that may come back; return what went wrong, as sentences.
+
+        Ends by `until` (monotonic).
+        """
+        files, wanted = self._files(), [record for record in self._left(state) if _may_come_back(record, state)]
+        if files is None or not wanted:
+            return []
+        try:
+            async with asyncio.timeout_at(until):
+                return await files.vouch(wanted, saved)
+        except TimeoutError:
+            return ["jobs may not find their files again: Slurm did not take the word for them in time"]
+
+    def pointers(self, state: Evacuation, node: Node) -> list[Record]:
+        """Return the notes for people which head holds whose files; none without a head."""
+        return [] if state.saved is None else pointers(self._left(state), state.saved, node)
+
+
+async def _at_rest(files: Files, state: Evacuation) -> set[str]:
+    """Return the `ref` of the jobs whose processes on this node are stopped, or gone."""
+    stopped = {job.ref for job in (state.jobs or {}).values() if job.dealt is Dealt.FROZEN}
+    taken = [job for job in (state.jobs or {}).values() if job.dealt in {Dealt.REQUEUED, Dealt.PEER}]
+    return stopped | {job.ref for job in taken if await files.has_ended_here(job.id)}
+
+
+def _has_ended(record: JobRecord, state: Evacuation) -> bool:
+    held = (state.jobs or {}).get(ref_of(record))
+    return held is not None and held.life == record.life and held.dealt is Dealt.ENDED
+
+
+def _may_come_back(record: JobRecord, state: Evacuation) -> bool:
+    held = (state.jobs or {}).get(ref_of(record))
+    return held is None or not held.why or held.dealt in {Dealt.REQUEUED, Dealt.PEER}

@@ -1,0 +1,97 @@
+"""Jobs of a node that goes find their files again: heads that know them, and Slurm's word before they are let go."""
+
+import asyncio
+
+import pytest
+
+from agent.evacuation.phases import Phase
+from agent.evacuation.state import Outcome
+from agent.model.mode import Mode
+from tests.fakes.imds_time import play
+from tests.fakes.jobfiles import FakeFiles
+from tests.fakes.jobs import FakeJobs, job
+from tests.fakes.node import FakeCopier
+from tests.fakes.stage import Scene
+
+
+def evacuated(*jobs, is_barrier=False, ends_after=0.0, mode=Mode.ACT, copier=None, **wrong):
+    async def scene():
+        held = FakeJobs(*jobs, ends_after=ends_after)
+        files = FakeFiles(held, **wrong)
+        async with Scene(jobs=held, files=files, is_barrier=is_barrier, mode=mode, copier=copier).running() as stage:
+            stage.notice()
+            await stage.until(Phase.RESTING, within=121)
+            stage.files = files
+            return stage
+
+    return play(scene)
+
+
+def quiesced(stage):
+    """For each copy, which jobs its heads call quiesced."""
+    return [{one["job"]: one["quiesced"] for one in save.jobs} for save in stage.copier.saves]
+
+
+def last_record(stage):
+    return stage.copier.records[-1].document
+
+
+@pytest.mark.parametrize("is_barrier", [False, True])
+def test_the_head_of_the_delta_says_that_the_job_was_still_and_slurm_vouches_for_it(is_barrier):
+    stage = evacuated(job(), is_barrier=is_barrier)
+    assert quiesced(stage) == [{7: False}, {7: True}]
+    [(at, refs, key)] = stage.files.vouched
+    state = stage.runner.state
+    assert (refs, key) == (["7"], state.saved.key)
+    assert state.entered[Phase.COMMITTING] <= at <= state.entered[Phase.RELEASING]
+    if not is_barrier:
+        assert at <= stage.jobs.at("requeue", "7")
+
+
+def test_a_job_whose_processes_do_not_end_is_not_called_quiesced():
+    assert quiesced(evacuated(job(), is_barrier=True, ends_after=1000.0)) == [{7: False}, {7: False}]
+
+
+def test_the_notes_for_people_are_stored_before_the_outcome():
+    names = [record.name.split("/")[0] for record in evacuated(job()).copier.records]
+    assert names == ["jobs", "outcomes"]
+
+
+def test_a_job_that_can_not_come_back_is_in_the_head_and_not_vouched_for():
+    stage = evacuated(job(), job(8, is_requeueable=False))
+    assert set(quiesced(stage)[-1]) == {7, 8}
+    assert stage.files.vouched[0][1] == ["7"]
+
+
+@pytest.mark.parametrize("wrong", [{"hangs": True}, {"refuses": "job 7 has gone on without these files"}])
+def test_p6_a_word_that_slurm_does_not_take_is_told_and_keeps_no_job(wrong):
+    stage = evacuated(job(), **wrong)
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+    assert stage.jobs.words("requeue") == ["requeue 7"]
+    assert "without these files" in stage.runner.state.trouble["commit"].what or "in time" in str(last_record(stage))
+    assert any("files" in what for what in last_record(stage)["trouble"])
+
+
+def test_p6_without_slurms_list_of_jobs_the_files_are_saved_and_the_outcome_says_so():
+    stage = evacuated(job(), down=True)
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+    assert any("may not find their files" in what for what in last_record(stage)["trouble"])
+    assert stage.files.vouched == []
+
+
+def test_p6_notes_that_can_not_be_stored_keep_no_job_and_no_outcome():
+    class Copier(FakeCopier):
+        async def record(self, command, listen):
+            if command.name.startswith("jobs/"):
+                await asyncio.Event().wait()
+            await super().record(command, listen)
+
+    copier = Copier()
+    stage = evacuated(job(), copier=copier)
+    assert stage.jobs.words("requeue") == ["requeue 7"]
+    assert any("which head holds whose files" in what for what in last_record(stage)["trouble"])
+    assert "which head holds whose files" in stage.runner.state.trouble["release"].what
+
+
+def test_p4_save_only_vouches_for_nothing():
+    assert evacuated(job(), mode=Mode.SAVE_ONLY).files.vouched == []
