@@ -20,7 +20,8 @@ ROUNDS: Final = 10
 """Looks for processes that were started while the others were stopped; each is a child of some 20 ms."""
 STOPPED: Final = frozenset("TtZX")
 IN_THE_KERNEL: Final = "D"
-NONE: Final = "There are no steps"
+NONE: Final = ("There are no steps", "does not exist on node")
+"""What listpids says of a job without processes here: when nothing runs, and when only another job does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class Processes:
         try:
             text = await self.scontrol.run("listpids", str(job))
         except (SlurmUnavailable, SlurmRefused) as error:
-            if NONE in error.detail or is_forgotten(error):
+            if any(text in error.detail for text in NONE) or is_forgotten(error):
                 return []
             raise
         words = (line.split() for line in text.splitlines()[1:])
