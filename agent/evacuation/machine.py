@@ -165,13 +165,17 @@ def _cause(event: Event, before: Evacuation, after: Evacuation) -> Cause | None:
 
 
 def _end_of_copying(event: Event, after: Evacuation) -> Cause | None:
-    """While jobs run that have to be stopped, a copy that is through waits for the time to stop them."""
+    """While jobs run that have to be stopped, a copy that is through waits for the time to stop them, if it has one."""
     match event:
         case TimeUp():
             return Cause.STOP if after.stops else Cause.TIME_UP
         case Failed() if event.work is Work.COPY and not after.stops:
             return Cause.FAILED
-    return Cause.DONE if after.copied and not after.stops else None
+    if not after.copied:
+        return None
+    if not after.stops:
+        return Cause.DONE
+    return Cause.STOP if after.hurries else None
 
 
 def _change(before: Evacuation, after: Evacuation) -> Cause | None:

@@ -80,9 +80,12 @@ def plan(state: Evacuation, *, safety_margin: float) -> Plan | None:
     stop, delta = _stopping(state, copy_until - began)
     stop_until = copy_until - delta
     grace = max((job.grace for job in state.to_stop if job.signal), default=0.0)
+    stop_at = stop_until - stop
+    if state.hurries:
+        stop_at = min(stop_at, state.entered.get(Phase.STOPPING, stop_at))
     return Plan(
         tell_at=max(began, stop_until - stop - grace),
-        stop_at=stop_until - stop,
+        stop_at=stop_at,
         stop_until=stop_until,
         copy_until=copy_until,
         commit_until=end - margin / 3,

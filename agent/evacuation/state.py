@@ -12,7 +12,7 @@ from agent.evacuation.policy import DEFAULTS, Action, Policy, acts_at, rule
 from agent.model.checkpoint import CheckpointId, Left, Totals
 from agent.model.drain import Drain
 from agent.model.mode import Mode
-from agent.model.notice import Notice
+from agent.model.notice import Notice, NoticeKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +138,11 @@ class Evacuation:
     def stops(self) -> bool:
         """Whether jobs have to be stopped, as far as is known: not knowing is not none (P5)."""
         return self.effects.requeue and self.saves and (self.jobs is None or bool(self.to_stop))
+
+    @property
+    def hurries(self) -> bool:
+        """Whether nobody knows how long the machine has: jobs are stopped as soon as the first copy is through."""
+        return self.ruling is not None and self.ruling.kind is NoticeKind.SHUTDOWN
 
     @property
     def next_act(self) -> float | None:

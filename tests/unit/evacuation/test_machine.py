@@ -140,6 +140,19 @@ def test_with_jobs_too_it_comes_to_rest_whatever_fails_or_runs_out_of_time(first
         assert state.phase is Phase.RESTING
 
 
+@pytest.mark.parametrize("jobs", [(HELD,), None])
+def test_a_machine_that_is_shut_down_stops_its_jobs_as_soon_as_the_first_copy_is_through(jobs):
+    """systemd, or EC2, may end it at any time: nothing is gained by waiting for the latest moment."""
+    state = told(noticed(notice(due=150.0, kind=NoticeKind.SHUTDOWN)), TimeUp(**at(1)))
+    if jobs:
+        state = advance(state, Looked(**at(1), jobs=jobs))
+    state = advance(state, Done(**at(3), work=Work.COPY))
+    assert state.phase is Phase.STOPPING
+    times = plan(state, safety_margin=15.0)
+    assert times is not None
+    assert times.stop_at == 3
+
+
 def test_p6_a_drain_that_is_not_confirmed_goes_on_beside_the_copy():
     state = told(noticed(notice()), TimeUp(**at(1)))
     assert state.phase is Phase.COPYING
