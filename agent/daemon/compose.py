@@ -458,7 +458,8 @@ class Daemon:
 
     def _replan(self) -> None:
         """Have the time to stop the jobs follow what the first copy measures."""
-        progress, rate = self.saving.progress, self.saving.rate.per_second
+        saving, progress = self.saving, self.saving.progress
+        rate = saving.rate.per_second or saving.pace.per_second or 0.0  # until this copy has one: that of the last
         if progress is None or self.runner.state.phase is not Phase.COPYING:
             return
         delta = delta_seconds(progress, bytes_per_second=rate)
