@@ -8,6 +8,7 @@ from agent.copier.protocol import Record
 from agent.daemon.jobfiles import pointers, ref_of
 from agent.errors import AgentError
 from agent.evacuation.jobs import Dealt
+from agent.evacuation.phases import Phase
 from agent.evacuation.state import Evacuation, Saved
 from agent.jobs.record import JobRecord
 from agent.model.job import Job
@@ -15,8 +16,6 @@ from agent.model.node import Node
 
 PATIENCE: Final = 3.0
 """Seconds that a copy waits for Slurm to say which jobs there are."""
-SHORT_PATIENCE: Final = 1.0
-"""The same when Slurm has not even answered to the drain."""
 
 
 class Files(Protocol):
@@ -46,15 +45,16 @@ class Rescued:
             self._checkpoint, self._known = state.checkpoint, {}
         if files is None:
             return [], []
-        seconds = SHORT_PATIENCE if state.drain is None else PATIENCE
+        if state.drain is None and state.phase is Phase.COPYING:  # the copy has waited for it once
+            return self._left(state), ["jobs may not find their files again: Slurm does not answer"]
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(PATIENCE):
                 at_rest = await _at_rest(files, state)
                 now = await files.records(await files.all(), quiesced=at_rest)
         except AgentError as error:
             return self._left(state), [f"jobs may not find their files again: {error}"]
         except TimeoutError:
-            said = f"Slurm did not tell within {seconds:g} s which there are"
+            said = f"Slurm did not tell within {PATIENCE:g} s which there are"
             return self._left(state), [f"jobs may not find their files again: {said}"]
         self._known.update(((record.job, record.life), record) for record in now)
         return self._left(state), []

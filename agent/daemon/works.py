@@ -166,7 +166,9 @@ class Works:
         trouble = await self._copy(state, tell, commit_every=COMMIT_EVERY)
         if self._current().stops and await self._may_save(state):
             await self._finish(tell)
-        _raise(trouble)
+        now = self._current()
+        if now.jobs and not now.stops:  # else none is known, or Slurm is asked again before the last delta
+            _raise(trouble)
 
     async def delta(self, state: Evacuation, tell: Tell) -> None:
         """Copy what has changed since it was copied."""
