@@ -19,6 +19,7 @@ from agent.checkpoint import commits, save, segment
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.catalog import find
 from agent.checkpoint.choice import Choice
+from agent.checkpoint.ledger import text_of
 from agent.checkpoint.opening import Opening
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.restore import Restorer
@@ -33,7 +34,7 @@ from agent.store.memory import MemoryStore
 from agent.store.retrying import Retrying
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.mutations import Act, acts
-from tests.fakes.saved import PREFIX, a_saver, directories, head_of_all, tree_of, tree_on_disk
+from tests.fakes.saved import NODE, PREFIX, a_saver, directories, head_of_all, stored, tree_of, tree_on_disk
 
 RUN = 5
 SMALL = {"part_size": 4096, "pack_below": 1000, "pack_size": 3000}
@@ -123,6 +124,10 @@ class Scratch:
         self.held = {}
 
     @property
+    def checkpoint(self):
+        return f"20261123T0915{self._checkpoints:02}.000Z-1a2b3c4d"
+
+    @property
     def cache(self):
         return Cache(self.state / "base", place="here")
 
@@ -146,7 +151,10 @@ class Scratch:
         if one.loses_cache:
             for path in (self.state / "base").glob("*"):
                 path.unlink()
-        if one.new_checkpoint:
+        self._passes += 1
+        self._checkpoints += one.new_checkpoint or self._passes == 1
+        if not await stored(self.store, f"checkpoints/{NODE.cluster}/n1/{NODE.writer}/{self.checkpoint}."):
+            # Another checkpoint is known from the disk only; without, its heads stand as they are.
             last = self.cache.last()
             self.held = {} if last is None else await tree_of(self.store, last.head)
         store = Store(self.store, one.faults, lambda number: number in one.meddling and self.act(one.meddling[number]))
@@ -158,8 +166,6 @@ class Scratch:
         await self.check(head, one)
 
     async def _save(self, one, store):
-        self._passes += 1
-        self._checkpoints += one.new_checkpoint or self._passes == 1
         # Threads of its own, which a kill ends too.
         with ThreadPoolExecutor(4) as executor:
             return await self._one_life(one, store, executor)
@@ -169,7 +175,7 @@ class Scratch:
             Retrying(store, SeededChance(1), lambda _: None, first=0),
             self.root,
             executor,
-            checkpoint=f"20261123T0915{self._checkpoints:02}.000Z-1a2b3c4d",
+            checkpoint=self.checkpoint,
             cache=self.cache,
             receipts=Receipts.load(self.state / "receipts"),
             clock=SystemClock() if one.fresh else self._clock,
@@ -209,7 +215,7 @@ class Scratch:
         self.held = tree
 
     async def _check_whole(self, head, tree, torn, one):
-        left = {os.fsencode(path) for path in head.left.paths}
+        left = head.left.paths
         disk = tree_on_disk(self.root)
         for path in self.stable:
             if path in disk and path not in torn and not (disk[path][0] == "f" and left):
@@ -218,8 +224,9 @@ class Scratch:
             return
         assert not torn
         assert head.complete == (not head.left.files)
-        differing = {path for path in tree.keys() | disk.keys() if tree.get(path) != disk.get(path)}
-        assert len(differing) <= head.left.files
+        differing = {text_of(path) for path in tree.keys() | disk.keys() if tree.get(path) != disk.get(path)}
+        # An older row stands for a file that is left, and so does a directory that had its name.
+        assert all(path in left or any(path.startswith(f"{above}/") for above in left) for path in differing)
         if head.complete and not one.fresh:
             assert tree == disk
             opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor)
@@ -287,7 +294,7 @@ async def unless_cut(store, doing):
     if task.done():
         return task.result()
     task.cancel()
-    await asyncio.wait([task])
+    await asyncio.gather(task, return_exceptions=True)
     raise Cut
 
 
