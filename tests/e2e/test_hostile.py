@@ -158,6 +158,7 @@ def test_p8_p9_who_holds_or_floods_the_control_socket_shuts_nobody_else_out(inst
 
 def test_p8_who_holds_the_port_of_the_metrics_does_not_hide_them_from_another_machine(instance):
     n3 = instance("n3")
+    n3.until_state("watching", seconds=20)
     with doing(n3, "hold_port", 9732, 200), doing(n3, "hold_port", 9732, 200):
         time.sleep(1)
         for _ in range(3):

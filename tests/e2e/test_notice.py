@@ -162,6 +162,7 @@ def test_an_operator_evacuates_the_node_and_takes_it_back(cluster, instance):
 
 def test_what_prometheus_scrapes_tells_the_evacuation_and_lints(cluster, instance):
     n1 = instance("n1")
+    n1.until_state("watching", seconds=20)
     before = metrics(n1)
     assert sample(before, "hpc_agent_state") == 0
     assert sample(before, 'hpc_agent_drained{by="us"}') != 1
