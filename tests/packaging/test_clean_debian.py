@@ -22,7 +22,7 @@ NEXT = "0.2.0"
 def debian(tmp_path_factory):
     """The root of a Debian as small as it comes, with systemd and Python."""
     if not shutil.which("mmdebstrap"):
-        pytest.skip("there is no mmdebstrap")
+        pytest.fail("there is no mmdebstrap: apt-get install mmdebstrap")
     at = tmp_path_factory.mktemp("debian") / "root"
     make = ["mmdebstrap", "--variant=minbase", "--include=systemd,dbus,python3", "bookworm", f"{at}.tar"]
     subprocess.run(make, check=True, capture_output=True, timeout=600)
@@ -137,7 +137,7 @@ def test_the_deb_says_what_is_missing_where_no_python_is_new_enough(clean, packa
 def test_the_rpm_holds_what_the_deb_holds(packages, tmp_path):
     (rpm,), (deb,) = packages[0].glob("*.rpm"), packages[0].glob("*.deb")
     if not shutil.which("rpm"):
-        pytest.skip("there is no rpm")
+        pytest.fail("there is no rpm: apt-get install rpm")
     subprocess.run(["dpkg-deb", "-x", deb, tmp_path / "deb"], check=True)
     install = ["rpm", "--root", tmp_path / "rpm", "-i", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", rpm]
     subprocess.run(install, check=True, capture_output=True)
