@@ -103,17 +103,17 @@ async def _serve(daemon: Daemon, systemd: Systemd, directory: Path | None) -> No
         async with asyncio.TaskGroup() as crew:
             daemon.leaving.install()
             tasks = [
-                *(crew.create_task(watcher.run(), name=watcher.name) for watcher in daemon.watchers),
+                *(crew.create_task(watcher.run(), name=watcher.name) for watcher in daemon.hearing.watchers),
                 crew.create_task(_reconcile_and_run(daemon), name="runner"),
                 crew.create_task(daemon.journal.run(), name="journal"),
                 crew.create_task(daemon.scrape.follow(daemon.feed.subscribe()), name="metrics"),
                 crew.create_task(daemon.notice_file.follow(daemon.feed.subscribe()), name="notice file"),
                 crew.create_task(daemon.hook.follow(daemon.feed.subscribe()), name="hook"),
-                crew.create_task(daemon.reserving.run(), name="reservation"),
+                crew.create_task(daemon.hearing.reserving.run(), name="reservation"),
                 crew.create_task(daemon.barrier.run(), name="barrier"),
                 crew.create_task(_find_out(daemon, directory), name="whoami"),
                 crew.create_task(_look_around(daemon, directory), name="saving"),
-                crew.create_task(daemon.leading.run(), name="lead"),
+                crew.create_task(daemon.copies.leading.run(), name="lead"),
                 crew.create_task(_tell_systemd(daemon, systemd), name="systemd"),
             ]
             await daemon.leaving.wait()
@@ -125,7 +125,7 @@ async def _reconcile_and_run(daemon: Daemon) -> None:
     """Hear whether the notices of the journal still stand before acting on them; silence does not withdraw them."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(RECONCILE_SECONDS):
-            while daemon.runner.state.standing and not daemon.all_heard():  # noqa: ASYNC110 - two seconds, at a start
+            while daemon.runner.state.standing and not daemon.hearing.is_complete:  # noqa: ASYNC110 - two seconds, at a start
                 await asyncio.sleep(0.02)
     daemon.runner.started()
     await daemon.runner.run()
@@ -150,11 +150,11 @@ async def _http(daemon: Daemon) -> AsyncIterator[str]:
         return
 
     def refresh() -> Any:
-        daemon.look_at_imds()
+        daemon.hearing.look_at_imds()
         daemon.scrape.refresh()
         return daemon.metrics.registry
 
-    async with serving(daemon.settings.http.listen, refresh, daemon.healthy) as where:
+    async with serving(daemon.settings.http.listen, refresh, lambda: daemon.hearing.healthy) as where:
         yield where
 
 
@@ -173,7 +173,7 @@ async def _find_out(daemon: Daemon, directory: Path | None) -> None:
 
 
 def _remember(daemon: Daemon, directory: Path | None, **found: Any) -> None:
-    memory = replace(daemon.memory, in_service=daemon.asg.was_in_service, **found)
+    memory = replace(daemon.memory, in_service=daemon.hearing.asg.was_in_service, **found)
     if directory is not None and memory != daemon.memory:
         with contextlib.suppress(OSError):  # a convenience: without it the next start asks again
             memory.save(_memory(directory))
