@@ -6,7 +6,7 @@ signing takes half of a core (docs/performance.md). Nothing is retried here.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,7 +15,7 @@ from agent.aws.body import SlicedBody
 from agent.aws.errors import store_errors
 from agent.checksum import from_base64, to_base64
 from agent.errors import IntegrityMismatch
-from agent.store.base import Body, BodyRefused, Part, Stored, StoreUnavailable, UploadId, UploadMissing
+from agent.store.base import Body, BodyRefused, Part, Stored, StoreUnavailable, Take, UploadId, UploadMissing
 
 PATIENCE = 20.0
 """Seconds without a byte going out, or without an answer once all are out, after which a request is given up."""
@@ -116,20 +116,30 @@ class S3Store:
     async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         if length == 0:
             return b""
-        pieces: list[bytes] = []
-        async with self._request("get", key) as alive:
+        return b"".join([piece async for piece in self._pieces(key, offset, length)])
+
+    async def fetch(self, key: str, take: Take, *, offset: int, length: int) -> None:
+        if length:
+            async with contextlib.aclosing(self._pieces(key, offset, length)) as pieces:
+                async for piece in pieces:
+                    await _blocking(take, memoryview(piece))
+
+    async def _pieces(self, key: str, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield a range as it comes."""
+        found = 0
+        async with self._request("get", key):
             said = await self._client.get_object(**self._common, Key=key, **_range(offset, length))
-            stream = said["Body"]
-            async with stream:
-                while piece := await stream.read(_PIECE):
-                    alive()
-                    pieces.append(piece)
-        data = b"".join(pieces)
-        if length is not None and len(data) != length:
-            raise IntegrityMismatch(
-                "get", self._url(key), f"{len(data)} bytes from {offset} where {length} were recorded"
-            )
-        return data
+        stream = said["Body"]
+        async with stream:
+            while piece := await self._next_piece(stream, key):
+                found += len(piece)
+                yield piece
+        if length is not None and found != length:
+            raise IntegrityMismatch("get", self._url(key), f"{found} bytes from {offset} where {length} were recorded")
+
+    async def _next_piece(self, stream: Any, key: str) -> bytes:
+        async with self._request("get", key):
+            return bytes(await stream.read(_PIECE))
 
     async def head(self, key: str) -> Stored:
         async with self._request("head", key):
@@ -199,6 +209,16 @@ def _send_bodies_at_once(client: Any) -> None:
 def _expect_nothing(request: Any, **_: object) -> None:
     # Not among the signed headers, so the signature stands.
     request.headers.pop("Expect", None)
+
+
+async def _blocking(take: Take, piece: memoryview) -> None:
+    """Have a piece taken in a thread; when cancelled, only go once that has ended."""
+    taking = asyncio.create_task(asyncio.to_thread(take, piece), name="take a piece")
+    try:
+        await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        await asyncio.wait([taking])
+        raise
 
 
 def _range(offset: int, length: int | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ Contract of every implementation, checked by one suite in tests/contract:
   IntegrityMismatch (permanent: what is stored is not what was recorded).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType, Protocol
@@ -22,6 +22,8 @@ from agent.errors import NotFound, PermanentError, TransientError
 
 UploadId = NewType("UploadId", str)
 Body = bytes | memoryview
+Take = Callable[[memoryview], None]
+"""What a fetch hands its bytes to: a piece that is there until it returns. It may block."""
 
 
 class StoreUnavailable(TransientError):
@@ -101,6 +103,14 @@ class ObjectStore(Protocol):
         """Return `length` bytes from `offset`, or all there is from there.
 
         An answer cut short is StoreUnavailable; a range past the end of the object is IntegrityMismatch.
+        """
+        ...
+
+    async def fetch(self, key: str, take: Take, *, offset: int, length: int) -> None:
+        """Hand the `length` bytes from `offset` to `take`, in pieces and in order, without ever holding all of them.
+
+        `take` is called in a thread of the store's choice, never twice at a time and never after this returns. What it
+        raises is raised here. Fails as `get` does; what was handed over before is then the beginning of the range.
         """
         ...
 

@@ -16,13 +16,14 @@ from agent.store.base import (
     Stored,
     StoreDenied,
     StoreUnavailable,
+    Take,
     UploadId,
     UploadMissing,
 )
 
 
 class Operation(StrEnum):
-    """What is asked of a store. `list` counts whole listings, not pages."""
+    """What is asked of a store. `list` counts whole listings, not pages; `get` fetches, too."""
 
     PUT = "put"
     BEGIN = "begin"
@@ -112,6 +113,11 @@ class Counted:
             data = await self._store.get(key, offset=offset, length=length)
         self._bytes_down += len(data)
         return data
+
+    async def fetch(self, key: str, take: Take, *, offset: int, length: int) -> None:
+        with self._counting(Operation.GET):
+            await self._store.fetch(key, take, offset=offset, length=length)
+        self._bytes_down += length
 
     async def head(self, key: str) -> Stored:
         with self._counting(Operation.HEAD):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from agent.store.base import Body, ObjectStore, Part, Stored, UploadId
+from agent.store.base import Body, ObjectStore, Part, Stored, Take, UploadId
 
 
 class Limited:
@@ -36,6 +36,9 @@ class Limited:
 
     async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         return await self._store.get(key, offset=offset, length=length)
+
+    async def fetch(self, key: str, take: Take, *, offset: int, length: int) -> None:
+        await self._store.fetch(key, take, offset=offset, length=length)
 
     async def head(self, key: str) -> Stored:
         return await self._store.head(key)

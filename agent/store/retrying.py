@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from agent.chance import Chance
 from agent.errors import TransientError
-from agent.store.base import Body, ObjectMissing, ObjectStore, Part, Stored, UploadId, UploadMissing
+from agent.store.base import Body, ObjectMissing, ObjectStore, Part, Stored, Take, UploadId, UploadMissing
 
 T = TypeVar("T")
 
@@ -76,6 +76,21 @@ class Retrying:
 
     async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         return await self._persist(lambda: self._store.get(key, offset=offset, length=length))
+
+    async def fetch(self, key: str, take: Take, *, offset: int, length: int) -> None:
+        """Go on, at each try, where the last one stopped."""
+        taken = 0
+
+        def counting(piece: memoryview) -> None:
+            nonlocal taken
+            take(piece)
+            taken += len(piece)
+
+        async def rest() -> None:
+            if taken < length or not length:
+                await self._store.fetch(key, counting, offset=offset + taken, length=length - taken)
+
+        await self._persist(rest)
 
     async def head(self, key: str) -> Stored:
         return await self._persist(lambda: self._store.head(key))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 
@@ -102,6 +103,66 @@ async def test_a_range_past_the_end_is_a_mismatch_and_not_tried_again(store, off
     await put(store, "a")
     with pytest.raises(IntegrityMismatch):
         await store.get("a", offset=offset, length=len(TEXT))
+
+
+async def fetched(store, key, offset, length):
+    pieces = []
+    await store.fetch(key, lambda piece: pieces.append(bytes(piece)), offset=offset, length=length)
+    return pieces
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 3), (4, 5), (0, len(TEXT)), (7, 0)])
+async def test_a_range_is_fetched_exactly(store, offset, length):
+    await put(store, "a")
+    assert b"".join(await fetched(store, "a", offset, length)) == TEXT[offset : offset + length]
+
+
+async def test_a_large_range_is_fetched_in_order_and_never_held_as_one(store):
+    data = os.urandom(5 * MIB + 17)
+    await put(store, "large", data)
+    pieces = await fetched(store, "large", 11, 5 * MIB)
+    assert b"".join(pieces) == data[11 : 11 + 5 * MIB]
+    assert max(map(len, pieces)) <= MIB
+
+
+async def test_a_fetch_past_the_end_is_a_mismatch_and_one_of_nothing_is_missing(store):
+    await put(store, "a")
+    with pytest.raises(IntegrityMismatch):
+        await fetched(store, "a", 10, len(TEXT))
+    with pytest.raises(ObjectMissing):
+        await fetched(store, "nothing", 0, 1)
+
+
+async def test_what_goes_wrong_in_taking_a_piece_is_raised_as_it_is(store):
+    await put(store, "large", os.urandom(3 * MIB))
+
+    def full(piece):
+        raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.raises(OSError, match="no room") as caught:
+        await store.fetch("large", full, offset=0, length=3 * MIB)
+    assert caught.value.errno == errno.ENOSPC
+    assert len(await store.get("large")) == 3 * MIB
+
+
+async def test_a_cancelled_fetch_takes_nothing_more_once_it_is_over(store):
+    data = os.urandom(8 * MIB)
+    await put(store, "large", data)
+    loop, begun, taken = asyncio.get_running_loop(), asyncio.Event(), []
+
+    def take(piece):
+        taken.append(len(piece))
+        loop.call_soon_threadsafe(begun.set)
+
+    task = asyncio.create_task(store.fetch("large", take, offset=0, length=len(data)), name="fetch")
+    await begun.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    before = list(taken)
+    await asyncio.sleep(0.05)
+    assert taken == before
+    assert len(await store.get("large", length=1)) == 1
 
 
 async def test_what_is_not_there_is_missing(store):

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agent.store.base import Body, ObjectStore, Part, Stored, UploadId
+from agent.store.base import Body, ObjectStore, Part, Stored, Take, UploadId
 
 T = TypeVar("T")
 
@@ -45,6 +45,9 @@ class FlakyStore:
 
     async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         return await self._call("get", key, lambda: self._store.get(key, offset=offset, length=length))
+
+    async def fetch(self, key: str, take: Take, *, offset: int, length: int) -> None:
+        await self._call("fetch", key, lambda: self._store.fetch(key, take, offset=offset, length=length))
 
     async def head(self, key: str) -> Stored:
         return await self._call("head", key, lambda: self._store.head(key))

@@ -175,3 +175,30 @@ def test_a_pause_doubles_up_to_a_bound(failures, longest):
 def test_a_pause_is_jittered_over_its_whole_length():
     assert pause(3, 0.0, first=0.2, longest=5.0) == 0.0
     assert pause(3, 0.5, first=0.2, longest=5.0) == pytest.approx(0.4)
+
+
+class Broken(MemoryStore):
+    """A fetch breaks off after so many bytes, as often as told."""
+
+    def __init__(self, *breaks):
+        super().__init__()
+        self.breaks = list(breaks)
+        self.asked = []
+
+    async def fetch(self, key, take, *, offset, length):
+        self.asked.append((offset, length))
+        most = min(self.breaks.pop(0), length) if self.breaks else length
+        await super().fetch(key, take, offset=offset, length=most)
+        if most < length or self.breaks:
+            raise DOWN
+
+
+@pytest.mark.parametrize("breaks", [(4, 0, 3, 100), (10,), (10, 0), (0,)])
+async def test_a_fetch_that_breaks_off_goes_on_where_it_stopped(breaks):
+    data, taken = bytes(range(10)), []
+    store = Broken(*breaks)
+    await store.put("a", data, crc64nvme=crc64nvme(data))
+    retrying = Retrying(store, SeededChance(1), lambda _: None, first=0.0)
+    await retrying.fetch("a", lambda piece: taken.append(bytes(piece)), offset=2, length=8)
+    assert b"".join(taken) == data[2:]
+    assert [offset + length for offset, length in store.asked] == [10] * len(store.asked)
