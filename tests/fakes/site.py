@@ -1,0 +1,150 @@
+"""A cluster whose operator has installed the shipped Prolog and Epilog, and a job that counts in its scratch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from agent.demo.stage import BUCKET
+from tests.fakes.lab import job_state, scratch, state_of, until
+
+PROJECT = Path(__file__).parents[2]
+SHIPPED = PROJECT / "packaging" / "slurm"
+CONF = """
+Prolog=/shared/slurm/prolog.d/*
+Epilog=/shared/slurm/epilog.d/*
+TaskProlog=/shared/slurm/task_prolog.d/hpc-agent.sh
+BatchStartTimeout=60
+"""
+COMMAND = f'#!/bin/sh\nexec {sys.executable} -m agent "$@"\n'
+COUNT = """#!/bin/bash
+mkdir -p /scratch/$SLURM_JOB_ID && cd /scratch/$SLURM_JOB_ID || exit 1
+count=$(cat count 2>/dev/null || echo 0)
+echo "rank $SLURM_PROCID from $count restore ${HPC_AGENT_RESTORE:-not told}"
+while [ "$count" -lt 30 ]; do
+  count=$((count + 1)); echo "$SLURM_PROCID" >>steps; echo "$count" >count.new; mv count.new count
+  # The first life waits for its end, however long a busy machine takes to bring it about.
+  if [ "$count" -eq 20 ] && [ -z "$SLURM_RESTART_COUNT" ]; then sleep 600; fi
+  sleep 0.1
+done
+echo "rank $SLURM_PROCID done $(wc -l <steps) steps of $(sort -u steps | tr -d '\\n')"
+"""
+
+
+class Site:
+    """A cluster whose operator has installed the shipped files."""
+
+    def __init__(self, cluster, bucket):
+        self.cluster, self.bucket = cluster, bucket
+        shutil.copytree(SHIPPED, cluster.shared / "slurm")
+        (cluster.shared / "home" / "count.sh").write_text(COUNT)
+        for node in cluster.nodes:
+            self.write(node, "/opt/hpc-agent/current/bin/hpc-agent", COMMAND, mode="755")
+            self.write(node, "/etc/hpc-agent/config.toml", f'[s3]\nbucket = "{BUCKET}"\n')
+            variables = "".join(f"{name}={value}\n" for name, value in bucket.environment.items())
+            self.write(node, "/etc/hpc-agent/environment", variables)
+
+    def write(self, node, path, text, *, mode="644"):
+        script = f"mkdir -p {Path(path).parent} /run/hpc-agent && cat >{path} && chmod {mode} {path}"
+        subprocess.run(self.cluster.command(node, ["sh", "-c", script]), input=text, text=True, check=True)
+
+    def run(self, node, *argv, user="", check=True):
+        return self.cluster.run(node, list(argv), user=user, check=check, timeout=60).stdout.strip()
+
+    def submit(self, *options):
+        command = ["sbatch", "--parsable", "-D", "/shared/home", "-o", "/shared/home/%j.out", "--open-mode=append"]
+        job = self.run("head", *command, *options, user="alice")
+        until(lambda: job_state(self.cluster, job) == "RUNNING", f"job {job} runs", seconds=20)
+        return job
+
+    def output(self, job):
+        path = self.cluster.shared / "home" / f"{job}.out"
+        return path.read_text() if path.exists() else ""
+
+    def nodes_of(self, job):
+        return self.run("head", "scontrol", "show", "hostnames", self.run("head", "squeue", "-hj", job, "-o", "%N"))
+
+    def drain(self, node):
+        self.run("head", "scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+
+    def undrain(self, node):
+        self.run("head", "scontrol", "update", f"NodeName={node}", "State=UNDRAIN", check=False)
+
+    def requeue(self, job, *nodes):
+        """Take the job off its nodes; return once they are rid of it."""
+        self.run("head", "scontrol", "requeue", "Incomplete", job)
+        for node in nodes:
+            until(lambda at=node: state_of(self.cluster, at).startswith("IDLE"), f"{node} is free", seconds=20)
+            until(lambda at=node: "COMPLETING" not in state_of(self.cluster, at), f"{node} is rid of it", seconds=20)
+        until(lambda: job_state(self.cluster, job) == "PENDING", "requeued", seconds=20)
+
+    def keep(self, job, node, *, rank=0, nodes=1, life=0, **wrong):
+        """Save the node's scratch for the job, as the agent would."""
+        record = {
+            "job": int(job),
+            "array": "",
+            "user": "alice",
+            "uid": 4242,
+            "name": "count",
+            "life": life,
+            "rank": rank,
+            "nodes": nodes,
+            "node_list": "n[1-2]" if nodes > 1 else node,
+            "paths": [f"/scratch/{job}", f"/scratch/alice/{job}"],
+            "alone": True,
+            "quiesced": True,
+            "complete": False,
+            "torn": 0,
+            **wrong,
+        }
+        of = {"name": node, "cluster": "lab-0badcafe", "instance_id": f"i-{node}", "boot_id": "b", "writer": "-"}
+        asked = {"job": record, "ref": job, "node": of, "bucket": BUCKET}
+        command = self.cluster.command(
+            node, [sys.executable, "-m", "tests.fakes.keeping"], env=self.bucket.environment, cwd=str(PROJECT)
+        )
+        done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def mark(self, job, text):
+        self.run("head", "scontrol", "update", f"JobId={job}", f"AdminComment={text}")
+
+    def marked(self, job):
+        return self.run("head", "squeue", "-hj", job, "-O", "admin_comment:9999")
+
+    def damage(self, key):
+        """Have the store lose the objects of the pass that the head at `key` names, but for its segments."""
+        script = """
+import asyncio, json, sys
+from agent.aws.session import open_store
+from agent.checkpoint.head import decode
+from agent.checkpoint.catalog import load_segments, tree
+async def main(bucket, key):
+    async with open_store(bucket=bucket, connections=2) as store:
+        head = decode(await store.get("hpc-agent/" + key))
+        lines = tree(head, await load_segments(store, "hpc-agent", head, None))
+        for name in {entry.ref.key for line in lines for entry in line.entries if entry.ref}:
+            await store._client.delete_object(Bucket=bucket, Key="hpc-agent/" + name)
+asyncio.run(main(*sys.argv[1:]))
+"""
+        argv = [sys.executable, "-c", script, BUCKET, key]
+        self.cluster.run("head", argv, env=self.bucket.environment, check=True, timeout=60)
+
+    def start(self, job, nodes):
+        """Let a requeued job begin on these nodes, at once, and not only when its old credential has expired."""
+        self.run("head", "scontrol", "update", f"JobId={job}", f"ReqNodeList={nodes}")
+        self.run("head", "scontrol", "update", f"JobId={job}", "StartTime=now")
+
+    def ended(self, job, *, seconds=60):
+        until(lambda: job_state(self.cluster, job) in {"", "COMPLETED", "FAILED"}, f"job {job} ends", seconds=seconds)
+        return self.output(job)
+
+
+def counted(site, job, *, at_least=5, node="n1"):
+    path = scratch(site.cluster, node) / job / "count"
+    until(lambda: path.exists() and int(path.read_text() or 0) >= at_least, f"{node} counts", seconds=30)
+
+
+def count_of(site, job, *, node):
+    return int((scratch(site.cluster, node) / job / "count").read_text())
