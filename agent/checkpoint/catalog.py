@@ -16,7 +16,7 @@ from agent.checkpoint.merge import merge
 from agent.checkpoint.segment import decode as decode_segment
 from agent.checkpoint.together import one_error
 from agent.errors import IntegrityMismatch, NotFound
-from agent.model.checkpoint import CheckpointId, Commit, Directory, Head, SegmentRef
+from agent.model.checkpoint import PEER, CheckpointId, Commit, Directory, Head, SegmentRef
 from agent.store.base import ObjectMissing, ObjectStore, Stored
 
 SEGMENT_BYTES: Final = 1 << 30
@@ -69,9 +69,9 @@ async def find(
 ) -> Commit:
     """Return the checkpoint `wanted`, whatever its state; or, for None, the newest that is complete, or of `any_state`.
 
-    `instance_id` leaves out what other machines saved, `before` what was committed at that time or later. Raises
-    NotFound with a hint. A head that is not one is an error when it is the one that was asked for; looking for the
-    newest, it is passed over with a warning.
+    What holds the directories of one job only is none of these. `instance_id` leaves out what other machines saved,
+    `before` what was committed at that time or later. Raises NotFound with a hint. A head that is not one is an error
+    when it is the one that was asked for; looking for the newest, it is passed over with a warning.
     """
     listed = await list_checkpoints(store, prefix, cluster=cluster, node=node)
     if wanted is not None:
@@ -83,7 +83,7 @@ async def find(
         commit = await _readable(store, prefix, each.key)
         if commit is None or (before is not None and commit.head.created_at >= before):
             continue
-        if instance_id not in {None, commit.head.instance_id}:
+        if instance_id not in {None, commit.head.instance_id} or commit.head.reason == PEER:
             continue
         if commit.head.complete or any_state:
             return commit

@@ -59,7 +59,8 @@ class Saver:
     checkpoint was cut. `executor` runs everything that blocks; it should have a thread for each connection. `report`
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
     are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is stored
-    again rather than referred to, so that no head outlives its data; None: however long ago.
+    again rather than referred to, so that no head outlives its data; None: however long ago. `only` are complete paths:
+    of the tree nothing else is saved.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Saver:
         notice: Mapping[str, object] | None,
         roots: Sequence[Path],
         exclude: Sequence[str],
+        only: Sequence[str] | None = None,
         receipts: Receipts,
         clock: Clock,
         chance: Chance,
@@ -93,7 +95,7 @@ class Saver:
     ) -> None:
         self._prefix = prefix
         self._checkpoint = checkpoint
-        self._survey = Survey(roots, exclude, executor)
+        self._survey = Survey(roots, exclude, executor, only=only)
         self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
         self._adopted = Adopted()
         self._choice = choice or Choice()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,11 +33,14 @@ class Slice:
 
 
 class Survey:
-    """The trees at `roots` as open directories. `exclude` as for a Walk."""
+    """The trees at `roots` as open directories. `exclude` as for a Walk, `only` too but with complete paths."""
 
-    def __init__(self, roots: Sequence[Path], exclude: Sequence[str], executor: Executor) -> None:
+    def __init__(
+        self, roots: Sequence[Path], exclude: Sequence[str], executor: Executor, *, only: Sequence[str] | None = None
+    ) -> None:
         self.roots = tuple(dict.fromkeys(os.path.abspath(os.fsencode(root)) for root in roots))  # noqa: PTH100 - bytes
         self._exclude = tuple(exclude)
+        self._only = None if only is None else [os.fsencode(path) for path in only]
         self._executor = executor
         self._missing: dict[int, RootMissing] = {}
         self.trees: dict[int, Tree] = {}
@@ -80,7 +83,8 @@ class Survey:
         for number, root in enumerate(self.roots):
             missing = self._missing.get(number)
             if missing is None:
-                yield from Walk(self.trees[number], root=number, exclude=self._exclude, report=report)
+                only = None if self._only is None else list(_below(root, self._only))
+                yield from Walk(self.trees[number], root=number, exclude=self._exclude, only=only, report=report)
             else:
                 report(Problem(path=root, detail=missing.detail))
                 yield Found(root=number, path=b"", is_closed=True)
@@ -115,3 +119,9 @@ class Survey:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _below(root: bytes, paths: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield those of `paths` that are below `root`, relative to it."""
+    top = root.rstrip(b"/") + b"/"
+    yield from (path.removeprefix(top) for path in paths if path.startswith(top))

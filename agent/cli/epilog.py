@@ -7,12 +7,14 @@ node, for good.
 import argparse
 import os
 import signal
+from pathlib import Path
 from typing import Final
 
 from agent.cli import socket
 from agent.cli.exits import Exit
 from agent.cli.output import note
 from agent.errors import AgentError
+from agent.jobs.lives import FOLDER, Lives
 
 SILENCE: Final = 30.0
 """Seconds without a line of the daemon's after which it is taken for dead; it says every few that it is not."""
@@ -29,10 +31,13 @@ def run(chosen: argparse.Namespace) -> int:
     if not job.isdecimal():
         note("not called by Slurm's Epilog: there is no SLURM_JOB_ID")
         return Exit.DONE
-    request = {"op": "epilog", "job": int(job), "life": int(life) if life.isdecimal() else None}
     signal.alarm(LONGEST)
     try:
-        for answer in socket.follow(socket.place(chosen.config, os.environ), request, seconds=SILENCE):
+        place = socket.place(chosen.config, os.environ)
+        request = {"op": "epilog", "job": int(job), "life": int(life) if life.isdecimal() else None}
+        began = Lives(Path(place).parent / FOLDER).of(int(job))
+        request["began"] = None if began is None else began.number
+        for answer in socket.follow(place, request, seconds=SILENCE):
             if "result" in answer:
                 break
     except AgentError as error:

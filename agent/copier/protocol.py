@@ -27,7 +27,8 @@ class Save:
     """Copy the scratch and commit as it goes. `node` are the fields of a Node, `begun` a record to store meanwhile.
 
     `jobs` are what the head says of the jobs of the node (`agent.jobs.record`), but for what only the copy tells.
-    `exclude` are patterns beside those of the settings, `cache` is the directory of the last head that is built on,
+    `exclude` are patterns beside those of the settings; `only` are the paths below which alone is saved, None is
+    everything. `cache` is the directory of the last head that is built on,
     empty for none. Of what is new, files that changed after `changed_before` (seconds since 1970) are left, and so is
     what comes after `most_bytes`. `bytes_per_second` is how fast it may send. After `until` (monotonic seconds,
     the same for all processes) nothing counts: what can't become whole by then gives way to what can.
@@ -41,6 +42,7 @@ class Save:
     receipts: str = ""
     begun: Mapping[str, Any] | None = None
     exclude: list[str] = field(default_factory=list)
+    only: list[str] | None = None
     jobs: list[Mapping[str, Any]] = field(default_factory=list)
     cache: str = ""
     changed_before: float | None = None

@@ -149,6 +149,7 @@ class Session:
             notice=command.notice,
             roots=[Path(path) for path in settings.scratch.paths],
             exclude=[*settings.scratch.exclude, *command.exclude],
+            only=command.only,
             receipts=receipts,
             clock=self._clock,
             chance=self._chance,

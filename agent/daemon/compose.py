@@ -44,6 +44,7 @@ from agent.evacuation.plan import delta_seconds
 from agent.evacuation.record import Record, saved_of
 from agent.evacuation.state import Evacuation, Saved, Trouble
 from agent.imds.client import Imds
+from agent.jobs.lives import FOLDER, Lives
 from agent.journal import Journal
 from agent.model.drain import NodeState
 from agent.model.mode import Mode
@@ -139,6 +140,7 @@ class Daemon:
             job_files=self._job_files,
             moved=self._moved,
             moved_ahead=partial(self._moved, is_limited=bool(settings.checkpoint.bandwidth_limit)),
+            moved_for_peer=self._moved_for_peer,
             committed=self._committed,
             executor=executor,
             clock=clock,
@@ -170,6 +172,12 @@ class Daemon:
             shut_down=self._shut_down,
             hurry=self.runner.hurry,
             systemd=systemd,
+        )
+        self.epilogs = Epilogs(
+            current=lambda: self.runner.state,
+            limit=lambda: self.barrier.limit,
+            safety_margin=self._margin,
+            save_part=self.copies.peers.save,
         )
         self.control = self._make_control()
         if state.saved is not None:
@@ -218,18 +226,13 @@ class Daemon:
             wake=self.hearing.operator_spoke,
             clock=self._clock,
         )
-        epilogs = Epilogs(
-            current=lambda: self.runner.state,
-            limit=lambda: self.barrier.limit,
-            safety_margin=self._margin,
-        )
         return Control(
             Path(self.settings.state.socket),
             everybody={"status": operations.status},
             root={
                 "evacuate": operations.evacuate,
                 "cancel": operations.cancel,
-                "epilog": epilogs.wait,
+                "epilog": self.epilogs.wait,
                 "checkpoint": self.copies.checkpoints.take,
             },
         )
@@ -289,7 +292,8 @@ class Daemon:
         if self.settings.mode is not Mode.ACT or slurm is None:
             return None
         templates = self.settings.jobs.files
-        return JobFiles(slurm.name, slurm.scontrol, templates=templates, chance=self._chance)
+        lives = Lives(Path(self.settings.state.socket).parent / FOLDER)
+        return JobFiles(slurm.name, slurm.scontrol, templates=templates, lives=lives, chance=self._chance)
 
     def _step(self, record: Record) -> None:
         self.journal.append(record)
@@ -297,6 +301,11 @@ class Daemon:
         self.saving.step(record)
         self.leaving.look()
         self.copies.step(record)
+        if record.state.phase is Phase.COPYING:
+            self.epilogs.give_way()
+
+    def _moved_for_peer(self, message: Message) -> None:
+        self.scrape.moved(message)
 
     def _moved(self, message: Message, *, is_limited: bool = False) -> None:
         self.saving.moved(message, at=asyncio.get_running_loop().time(), is_limited=is_limited)

@@ -1,4 +1,7 @@
-"""The copies that no evacuation asks for: ahead of a notice, and for a person. Each has a copier of its own."""
+"""The copies that no evacuation of this node asks for: ahead of a notice, for a person, for a job's other node.
+
+Each has a copier of its own.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -12,6 +15,7 @@ from agent.daemon.copier import Copier, Listener
 from agent.daemon.hearing import Hearing
 from agent.daemon.jobfiles import JobFiles
 from agent.daemon.leading import Leading, Place
+from agent.daemon.peers import Limits, Peers
 from agent.daemon.saving import Saving
 from agent.daemon.view import Ahead
 from agent.daemon.whoami import Whoami
@@ -26,8 +30,8 @@ from agent.settings import Settings
 class Copies:
     """Makes them while nothing else goes on: all give way to the evacuation, whose state `current` returns.
 
-    `copier` makes a copier; `moved` hears each message of the one for a person, `moved_ahead` of the other; `committed`
-    hears of each head for a person.
+    `copier` makes a copier; `moved` hears each message of the one for a person, `moved_ahead` and `moved_for_peer` of
+    the others; `committed` hears of each head for a person.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Copies:
         job_files: Callable[[], JobFiles | None],
         moved: Listener,
         moved_ahead: Listener,
+        moved_for_peer: Listener,
         committed: Callable[[Saved], None],
         executor: Executor,
         clock: Clock,
@@ -75,6 +80,16 @@ class Copies:
             moved=moved,
             committed=committed,
             job_files=job_files,
+        )
+        self.peers = Peers(
+            copier=copier(),
+            whoami=whoami,
+            files=job_files,
+            limits=_limits(settings),
+            refusal=saving.refusal,
+            fresh=self._fresh_id,
+            terms=saving.terms,
+            moved=moved_for_peer,
         )
 
     @property
@@ -118,3 +133,10 @@ class Copies:
 
     def _fresh_id(self) -> CheckpointId:
         return CheckpointId(new_id(self._clock, self._chance))
+
+
+def _limits(settings: Settings) -> Limits | None:
+    slurm = settings.slurm
+    if not slurm.requeue or slurm.peer_save == "off":
+        return None
+    return Limits(bytes=slurm.peer_save_bytes, seconds=slurm.peer_save_time.total_seconds())

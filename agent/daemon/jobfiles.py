@@ -11,6 +11,7 @@ from agent.copier.protocol import Record
 from agent.errors import AgentError
 from agent.evacuation.state import Saved
 from agent.jobs.choice import rank_of
+from agent.jobs.lives import Lives
 from agent.jobs.record import MOST, JobRecord, pointer, record_of
 from agent.model.job import Job
 from agent.model.node import Node
@@ -26,12 +27,15 @@ AT_ONCE: Final = 4
 
 
 class JobFiles:
-    """For the node `name` of Slurm. `templates` are the setting `jobs.files`."""
+    """For the node `name` of Slurm. `templates` are the setting `jobs.files`, `lives` what the Prolog wrote down."""
 
-    def __init__(self, name: str, scontrol: Scontrol, *, templates: Sequence[str], chance: Chance) -> None:
+    def __init__(
+        self, name: str, scontrol: Scontrol, *, templates: Sequence[str], lives: Lives, chance: Chance
+    ) -> None:
         self._name = name
         self._scontrol = scontrol
         self._templates = templates
+        self._lives = lives
         self._jobs = Jobs(name, scontrol, chance)
         self._processes = Processes(scontrol=scontrol)
         self._comments = AdminComments(squeue=scontrol.beside("squeue"), scontrol=scontrol, chance=chance)
@@ -66,7 +70,7 @@ class JobFiles:
         SlurmUnavailable, SlurmRefused.
         """
         found = []
-        for job in jobs[:MOST]:
+        for job in map(self._as_begun, jobs[:MOST]):
             rank = rank_of(self._name, await self._names(job.node_list))
             if rank is not None:
                 found.append(
@@ -80,6 +84,26 @@ class JobFiles:
                     )
                 )
         return found
+
+    def _as_begun(self, job: Job) -> Job:
+        """Return a job that ends with all the nodes that it had, where its Prolog wrote them down."""
+        begun = None if job.is_running else self._lives.of(job.id)
+        return job if begun is None or begun.number != life_here(job) else replace(job, node_list=begun.node_list)
+
+    async def of_peer(self, job: int, *, life: int) -> JobRecord | None:
+        """Return what there is to say of this node's part of a job whose `life` the agent of another node has ended.
+
+        None when none did. Raises SlurmUnavailable, SlurmRefused.
+        """
+        jobs = await self._jobs.all()
+        mine = next((each for each in jobs if each.id == job and life_here(each) == life), None)
+        standing = None if mine is None else await self._comments.read(mine.ref)
+        claim = None if standing is None else standing.comment.claim
+        if mine is None or claim is None or claim.life != life or claim.node == self._name:
+            return None
+        records = await self.records(jobs, quiesced={mine.ref})
+        # Files of its user elsewhere are not looked at: `alone` would call them its own.
+        return next((replace(record, alone=False) for record in records if record.job == job), None)
 
     async def vouch(self, records: Iterable[JobRecord], saved: Saved) -> list[str]:
         """Have the head of `saved` stand in the AdminComment of each job; return what went wrong, as sentences."""

@@ -14,6 +14,9 @@ CheckpointId = NewType("CheckpointId", str)
 
 SCHEMA = 1
 
+PEER = "peer"
+"""The `reason` of a head that has the directories of one job, and nothing else of its node."""
+
 
 class EntryType(StrEnum):
     """The letter of an entry in a segment. Sockets, FIFOs and devices are recorded, never opened, not restored."""

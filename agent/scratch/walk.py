@@ -43,15 +43,23 @@ class Walk:
     """All directories below `tree`, which is number `root` of a checkpoint.
 
     `exclude`: patterns of `fnmatch` on the path relative to the root, `*` matches `/` too; what is below a directory
-    that matches is left out with it.
+    that matches is left out with it. `only`: paths relative to the root, of which nothing is above or beside but the
+    directories that lead there; None is everything.
     """
 
     def __init__(
-        self, tree: Tree, *, root: int = 0, exclude: Sequence[str] = (), report: Callable[[Problem], None]
+        self,
+        tree: Tree,
+        *,
+        root: int = 0,
+        exclude: Sequence[str] = (),
+        only: Sequence[bytes] | None = None,
+        report: Callable[[Problem], None],
     ) -> None:
         self._tree = tree
         self._root = root
         self._excluded = _matcher(exclude)
+        self._only = only
         self._report = report
 
     def __iter__(self) -> Iterator[Found]:
@@ -95,6 +103,8 @@ class Walk:
     def _listed(self, path: bytes, fd: int) -> list[str]:
         """Return the names in a directory, in the order of their bytes; as text, of which lstat is faster."""
         names = _sorted(os.listdir(fd))
+        if self._only is not None:
+            names = [name for name in names if _leads(join(path, os.fsencode(name)), self._only)]
         if self._excluded is None:
             return names
         return [name for name in names if not self._excluded(join(path, os.fsencode(name)))]
@@ -163,6 +173,12 @@ def join(path: bytes, name: bytes) -> bytes:
     if not path or not name:
         return path or name
     return path + name if path.endswith(b"/") else path + b"/" + name
+
+
+def _leads(path: bytes, only: Sequence[bytes]) -> bool:
+    """Tell whether a path is one of `only`, below one, or on the way to one."""
+    below, ways = path + b"/", [one + b"/" for one in only]
+    return any(below.startswith(way) or way.startswith(below) for way in ways)
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[bytes], object] | None:

@@ -25,7 +25,7 @@ from agent.settings.text import (
 from agent.settings.units import (
     Bandwidth,
     Budget,
-    DayBytes,
+    Bytes,
     DrainTimeout,
     Every,
     HookWindow,
@@ -33,6 +33,7 @@ from agent.settings.units import (
     PackBelow,
     PackSize,
     PartSize,
+    PeerTime,
     PollInterval,
     Quiet,
     Retention,
@@ -91,7 +92,7 @@ class CheckpointSection(Section):
     lead: Literal["auto", "always", "never"] = "auto"
     lead_budget: Budget = parse_duration("60s")
     lead_quiet: Quiet = parse_duration("10m")
-    lead_bytes_per_day: DayBytes = parse_size("500GiB")
+    lead_bytes_per_day: Bytes = parse_size("500GiB")
     every: Every = ""
     bandwidth_limit: Bandwidth = ""
 
@@ -116,6 +117,9 @@ class SlurmSection(Section):
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
     requeue: StrictBool = True
+    peer_save: Literal["job-dir", "off"] = "job-dir"
+    peer_save_bytes: Bytes = parse_size("20GiB")
+    peer_save_time: PeerTime = parse_duration("60s")
 
 
 class JobsSection(Section):

@@ -77,8 +77,9 @@ PackBelow = Annotated[ByteSize, BeforeValidator(size("0B", "5MiB"))]
 """What is larger is a request of its own, which costs no more than its share of a pack."""
 PackSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "64MiB"))]
 Budget = Annotated[timedelta, BeforeValidator(duration("0s", "1h"))]
+PeerTime = Annotated[timedelta, BeforeValidator(duration("10s", "30m"))]
 Quiet = Annotated[timedelta, BeforeValidator(duration("0s", "1d"))]
-DayBytes = Annotated[ByteSize, BeforeValidator(parse_size)]
+Bytes = Annotated[ByteSize, BeforeValidator(parse_size)]
 PartSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "512MiB"))]
 """S3 takes no part under 5 MiB but the last."""
 

@@ -66,6 +66,13 @@ async def test_the_newest_complete_one_is_found_unless_any_will_do(shelf):
     assert await find(shelf.store, shelf.prefix, an_id(2)) == new
 
 
+async def test_what_holds_the_directories_of_one_job_is_no_answer_to_the_newest_and_is_found_by_its_id(shelf):
+    await a_shelf_of(shelf, {"checkpoint": an_id(1)}, {"checkpoint": an_id(2), "reason": "peer"})
+    assert (await find(shelf.store, shelf.prefix, None)).head.checkpoint == an_id(1)
+    assert (await find(shelf.store, shelf.prefix, None, any_state=True)).head.checkpoint == an_id(1)
+    assert (await find(shelf.store, shelf.prefix, an_id(2))).head.reason == "peer"
+
+
 async def test_a_checkpoint_is_as_complete_as_its_last_commit(shelf):
     heads = await a_shelf_of(
         shelf, {"checkpoint": an_id(1), "complete": False}, {"checkpoint": an_id(1), "n": 2, "complete": True}

@@ -166,6 +166,19 @@ async def test_what_is_excluded_is_not_missed(root, store, executor):
     assert await tree_of(store, commit.head) == expected
 
 
+async def test_of_a_tree_only_the_paths_that_are_asked_for_are_saved(root, store, executor):
+    for folder in ("7/deep", "70", "other"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "file").write_text(folder)
+    saver = a_saver(store, root, executor, only=[str(root / "7"), "/elsewhere/other"])
+    await saver.copy()
+    commit = await saver.commit()
+    saved = await tree_of(store, commit.head)
+    assert {path.removeprefix(bytes(root)) for path in saved} <= {b"", b"/7", b"/7/deep", b"/7/deep/file"}
+    assert bytes(root / "7/deep/file") in saved
+    assert commit.head.complete
+
+
 async def test_a_commit_without_news_is_the_one_that_stands(root, store, executor):
     plant(root)
     saver = a_saver(store, root, executor)

@@ -1,5 +1,7 @@
 """What Slurm calls: ends with 0 whatever happens, and says to the job what became of its files."""
 
+from pathlib import Path
+
 import pytest
 
 from agent.cli import prolog
@@ -88,13 +90,18 @@ def test_a_restore_ends_before_slurm_gives_the_job_up(values, seconds):
     assert seconds_left(values) == seconds
 
 
-def test_an_epilog_waits_for_the_daemons_last_word(daemon, monkeypatch):
+@pytest.mark.parametrize(("written", "began"), [("0 n[1-2]\n", 0), ("", None)])
+def test_an_epilog_waits_for_the_daemons_last_word(daemon, monkeypatch, written, began):
+    if written:
+        lives = Path(daemon.path).parent / "lives"
+        lives.mkdir()
+        (lives / "7").write_text(written)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_JOB_RESTART_COUNT", "1")
     monkeypatch.setenv("HPC_AGENT_STATE__SOCKET", daemon.path)
     daemon.answers["epilog"] = [{"waiting": "saving"}, {"result": {}}]
     assert main(["epilog"]) == 0
-    assert daemon.asked == [{"op": "epilog", "job": 7, "life": 1}]
+    assert daemon.asked == [{"op": "epilog", "job": 7, "life": 1, "began": began}]
 
 
 @pytest.mark.parametrize("job", ["7", "", "x"])

@@ -8,6 +8,7 @@ import pytest
 from agent.chance import SeededChance
 from agent.daemon.jobfiles import JobFiles, life_here, pointers
 from agent.evacuation.state import Saved
+from agent.jobs.lives import Lives
 from agent.model.checkpoint import CheckpointId, Left, Totals
 from agent.model.job import Job
 from agent.model.node import BootId, InstanceId, Node, NodeName
@@ -15,6 +16,7 @@ from agent.processes import Finished
 from agent.slurm import admin_comment
 from agent.slurm.admin_comment import AdminComment
 from agent.slurm.command import Scontrol
+from agent.slurm.jobs import COLUMNS
 
 JOB = Job(
     id=7,
@@ -43,10 +45,13 @@ SAVED = Saved(
 
 
 class Slurm:
-    """squeue and scontrol as children: AdminComments by job; a job in `gone` is unknown."""
+    """squeue and scontrol as children: AdminComments by job; a job in `gone` is unknown.
 
-    def __init__(self, gone=()):
-        self.comments, self.gone = {}, gone
+    `jobs` are the columns that squeue shows of those on the node.
+    """
+
+    def __init__(self, gone=(), jobs=(), restarts=0, state="RUNNING"):
+        self.comments, self.gone, self.jobs, self.restarts, self.state = {}, gone, jobs, restarts, state
 
     async def run(self, argv, **_options):
         if argv[1:3] == ["show", "hostnames"]:
@@ -54,18 +59,30 @@ class Slurm:
         if argv[1] == "update":
             self.comments[argv[2].removeprefix("JobId=")] = argv[3].removeprefix("AdminComment=")
             return Finished(code=0, out="", err="")
+        if "-w" in argv:
+            columns = [
+                "".join(f"{value:<{width}}" for value, width in zip(job, COLUMNS.values(), strict=True))
+                for job in self.jobs
+            ]
+            return Finished(code=0, out="\n".join(columns) if "UserID" in argv[-1] else "", err="")
         job = argv[argv.index("-j") + 1]
         if job in self.gone:
             return Finished(code=1, out="", err="slurm_load_jobs error: Invalid job id specified\n")
-        return Finished(code=0, out=f"{0:<16}{'RUNNING':<24}{self.comments.get(job, ''):<65536}\n", err="")
+        return Finished(code=0, out=f"{self.restarts:<16}{self.state:<24}{self.comments.get(job, ''):<65536}\n", err="")
 
 
 @pytest.fixture
-def files(monkeypatch):
+def files(monkeypatch, tmp_path):
     monkeypatch.setattr(admin_comment, "SETTLING", 0.0)
 
     def build(slurm):
-        return JobFiles("n2", Scontrol(slurm, "scontrol"), templates=["/scratch/{job_id}"], chance=SeededChance(1))
+        return JobFiles(
+            "n2",
+            Scontrol(slurm, "scontrol"),
+            templates=["/scratch/{job_id}"],
+            lives=Lives(tmp_path),
+            chance=SeededChance(1),
+        )
 
     return build
 
@@ -84,6 +101,39 @@ async def test_a_job_that_is_not_on_this_node_is_not_recorded(files):
 def test_a_requeued_job_that_still_ends_here_is_in_the_life_before():
     assert life_here(replace(JOB, restarts=1, state="COMPLETING")) == 0
     assert life_here(replace(JOB, restarts=1)) == 1
+
+
+async def test_the_rank_of_a_job_that_ends_is_by_the_nodes_it_began_with(files, tmp_path):
+    # Slurm takes each node whose Epilog is over from the list: n2 would be the first.
+    ending = replace(JOB, restarts=1, state="COMPLETING", node_list="n2", nodes=1)
+    (tmp_path / "7").write_text("0 n[1-2]\n")
+    (record,) = await files(Slurm()).records([ending])
+    assert (record.life, record.rank, record.node_list) == (0, 1, "n[1-2]")
+    (tmp_path / "7").write_text("1 n[2-3]\n")  # of another life
+    assert (await files(Slurm()).records([ending]))[0].node_list == "n2"
+
+
+ENDING = ("7", "7", "N/A", "4242", "1", "1", "1", "1", "COMPLETING", "alice", "n2")
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_ours"),
+    [
+        ("requeue=0/n1/i-9", True),
+        ("", False),  # requeued by a person, or after a failure
+        ("requeue=0/n2/i-1", False),  # by the agent of this very node: its evacuation has the files
+        ("requeue=1/n1/i-9", False),  # of another life
+    ],
+)
+async def test_a_node_has_part_of_a_job_that_the_agent_of_another_node_has_requeued(files, tmp_path, claim, is_ours):
+    (tmp_path / "7").write_text("0 n[1-2]\n")
+    slurm = Slurm(jobs=[ENDING], restarts=1, state="COMPLETING")
+    slurm.comments["7"] = f"hpc-agent:1 {claim}"
+    part = await files(slurm).of_peer(7, life=0)
+    assert (part is not None) is is_ours
+    if part is not None:
+        assert (part.rank, part.life, part.quiesced, part.alone, part.paths) == (1, 0, True, False, ("/scratch/7",))
+    assert await files(slurm).of_peer(8, life=0) is None
 
 
 async def test_p6_without_an_answer_of_slurm_the_files_are_saved_and_a_person_is_told(files):

@@ -109,6 +109,24 @@ def test_what_a_pattern_names_is_left_out(root, tree, pattern, left):
     assert names(directories) == left
 
 
+@pytest.mark.parametrize(
+    ("only", "kept"),
+    [
+        ([b"d/e"], {b"": [], b"d": [], b"d/e": [b"x"]}),
+        ([b"7", b"d/7"], {b"": [], b"7": [b"x"], b"d": []}),
+        ([b"keep"], {b"": [b"keep"]}),
+        ([b"nothing"], {b"": []}),
+        ([], {b"": []}),
+    ],
+)
+def test_only_what_is_asked_for_is_found_and_the_way_there(root, tree, only, kept):
+    for folder in ("7", "70", "d/e", "d/eleven"):
+        (root / folder).mkdir(parents=True)
+    for name in ("keep", "7/x", "70/x", "d/x", "d/e/x", "d/eleven/x"):
+        (root / name).touch()
+    assert names(walked(tree, only=only)[0]) == kept
+
+
 def test_a_very_deep_tree_is_walked_with_few_descriptors(root, tree):
     depth = OPEN_FOLDERS * 5
     fd = os.open(root, os.O_DIRECTORY)
