@@ -35,6 +35,8 @@ class Job:
     """As far as its times tell it is as the last head has it."""
     stored: Entry | None = None
     """Its row in a restore that put it there, since when it did not change."""
+    rank: int = 0
+    """Of two files the one with the lower rank goes first."""
     attempt: int = 0
     alone: bool = False
     """Not for a pack, however small."""

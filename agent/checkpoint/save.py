@@ -29,6 +29,7 @@ from agent.checkpoint.links import Links
 from agent.checkpoint.opening import Opening
 from agent.checkpoint.outline import pass_of
 from agent.checkpoint.packing import Packing
+from agent.checkpoint.part import Part
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.sending import Sending
 from agent.checkpoint.survey import Survey
@@ -38,6 +39,7 @@ from agent.clock import Clock
 from agent.model.checkpoint import CheckpointId, Commit, Entry, Head, Left, Totals
 from agent.model.node import Node
 from agent.model.progress import Progress
+from agent.scratch.patterns import Ranks
 from agent.store.base import ObjectStore
 
 MIB = 1 << 20
@@ -60,7 +62,7 @@ class Saver:
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
     are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is stored
     again rather than referred to, so that no head outlives its data; None: however long ago. `only` are complete paths:
-    of the tree nothing else is saved.
+    of the tree nothing else is saved. Files that `priority` matches go before all others.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Saver:
         roots: Sequence[Path],
         exclude: Sequence[str],
         only: Sequence[str] | None = None,
+        priority: Sequence[str] = (),
         receipts: Receipts,
         clock: Clock,
         chance: Chance,
@@ -98,6 +101,7 @@ class Saver:
         self._survey = Survey(roots, exclude, executor, only=only)
         self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
         self._adopted = Adopted()
+        self._ranks = Ranks(priority)
         self._choice = choice or Choice()
         self._since = None if refresh_after is None else clock.now() - refresh_after
         self._receipts = receipts
@@ -268,18 +272,25 @@ class Saver:
                 await self.commit()
 
     async def _walk(self, base: Base | None) -> None:
+        """Look at the files that go first, wherever they are, before all others: a full backlog holds up a walk."""
+        if self._ranks.last:
+            await self._walk_part(base, Part(ranks=self._ranks, is_first=True))
+        await self._walk_part(base, Part(ranks=self._ranks))
+        self._ledger.walked = True
+        self._backlog.close()
+
+    async def _walk_part(self, base: Base | None, part: Part) -> None:
         since = id_at(self._since) if self._since else ""
-        async for found in self._survey.slices(base, since=since, adopted=self._adopted):
+        async for found in self._survey.slices(base, since=since, adopted=self._adopted, part=part):
             for problem in found.problems:
                 self._ledger.add_problem(problem)
             for change in found.changes:
                 await self._meet(self._ledger.meet(change))
             self._tell_sometimes()
-        self._ledger.walked = True
-        self._backlog.close()
 
     async def _meet(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
+            job.rank = self._ranks.of(job.path)
             if (other := self._links.stored_as(job)) is not None:
                 self._ledger.settle(job, replace(other, name=job.entry.name), shared=True)
             elif (known := self._uploads.known(job, self._ledger.path_of(job)) or self._restored(job)) is not None:

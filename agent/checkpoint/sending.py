@@ -11,8 +11,9 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from agent.checkpoint.backlog import Backlog, Slice
+from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.buffers import Buffers
+from agent.checkpoint.lane import Slice
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
 from agent.checkpoint.packing import ATTEMPTS, Packing

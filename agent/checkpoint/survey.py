@@ -13,6 +13,7 @@ from typing import TypeVar
 from agent.checkpoint.adopted import Adopted
 from agent.checkpoint.base import Base
 from agent.checkpoint.compare import Change, Comparison
+from agent.checkpoint.part import WHOLE, Part
 from agent.scratch.found import Found, entry_of
 from agent.scratch.tree import RootMissing, Tree
 from agent.scratch.walk import Problem, Walk, is_gone, join
@@ -56,17 +57,25 @@ class Survey:
             raise next(iter(self._missing.values()))
 
     async def slices(
-        self, base: Base | None, *, since: str = "", adopted: Adopted | None = None, entries: bool = True
+        self,
+        base: Base | None,
+        *,
+        since: str = "",
+        adopted: Adopted | None = None,
+        entries: bool = True,
+        part: Part = WHOLE,
     ) -> AsyncIterator[Slice]:
         """Yield what differs from `base`; without one everything does. `since` as for a Comparison.
 
         `adopted` is what restores have put there. `entries`: make entries of what is fresh, for which links are read.
+        `part`: of which files.
         """
         problems: list[Problem] = []
-        comparison = Comparison(base.folders() if base else (), since=since)
-        changes = comparison.changes(self._found(problems.append))
+        folders = part.folders(base.folders() if base else ())
+        changes = Comparison(folders, since=since).changes(self._found(problems.append, part))
         if adopted is not None and adopted.bodies:
             changes = adopted.matched(changes, since=since)
+        changes = part.changes(changes)
         if entries:
             changes = map(partial(self._with_entries, problems), changes)
         while True:
@@ -79,14 +88,17 @@ class Survey:
         """Let go of the trees: threads may still read, descriptors are closed with the last reference."""
         self.trees.clear()
 
-    def _found(self, report: Callable[[Problem], None]) -> Iterator[Found]:
+    def _found(self, report: Callable[[Problem], None], part: Part) -> Iterator[Found]:
         for number, root in enumerate(self.roots):
-            missing = self._missing.get(number)
+            missing, told = self._missing.get(number), part.problems(root, report)
             if missing is None:
                 only = None if self._only is None else list(_below(root, self._only))
-                yield from Walk(self.trees[number], root=number, exclude=self._exclude, only=only, report=report)
+                walk = Walk(
+                    self.trees[number], root=number, exclude=self._exclude, only=only, reach=part.reach, report=told
+                )
+                yield from walk
             else:
-                report(Problem(path=root, detail=missing.detail))
+                told(Problem(path=root, detail=missing.detail))
                 yield Found(root=number, path=b"", is_closed=True)
 
     def _with_entries(self, problems: list[Problem], change: Change) -> Change:

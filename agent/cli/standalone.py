@@ -50,6 +50,7 @@ async def _save(source: Path, at: Place, settings: Settings, told: Told) -> Mapp
                 notice=None,
                 roots=[source],
                 exclude=settings.scratch.exclude,
+                priority=settings.scratch.priority,
                 receipts=Receipts(None),
                 clock=clock,
                 chance=chance,

@@ -150,6 +150,7 @@ class Session:
             roots=[Path(path) for path in settings.scratch.paths],
             exclude=[*settings.scratch.exclude, *command.exclude],
             only=command.only,
+            priority=settings.scratch.priority,
             receipts=receipts,
             clock=self._clock,
             chance=self._chance,

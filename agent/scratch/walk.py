@@ -4,15 +4,14 @@ Blocking; a generator, so that whoever drains it sets the pace. What vanishes un
 read becomes a problem and the walk goes on. Other file systems mounted below are left out.
 """
 
-import fnmatch
 import os
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EXDEV
 
 from agent.scratch.attributes import stat_of, xattrs_of
 from agent.scratch.found import Found, is_directory
+from agent.scratch.patterns import matcher
 from agent.scratch.tree import Tree
 
 RUN = 10_000
@@ -42,9 +41,8 @@ def is_gone(error: OSError) -> bool:
 class Walk:
     """All directories below `tree`, which is number `root` of a checkpoint.
 
-    `exclude`: patterns of `fnmatch` on the path relative to the root, `*` matches `/` too; what is below a directory
-    that matches is left out with it. `only`: paths relative to the root, of which nothing is above or beside but the
-    directories that lead there; None is everything.
+    `exclude` are `agent.scratch.patterns`. `only`: paths relative to the root, of which nothing is above or beside but
+    the directories that lead there; None is everything. Only directories are entered for whose path `reach` is true.
     """
 
     def __init__(
@@ -54,12 +52,14 @@ class Walk:
         root: int = 0,
         exclude: Sequence[str] = (),
         only: Sequence[bytes] | None = None,
+        reach: Callable[[bytes], bool] | None = None,
         report: Callable[[Problem], None],
     ) -> None:
         self._tree = tree
         self._root = root
-        self._excluded = _matcher(exclude)
+        self._excluded = matcher(exclude)
         self._only = only
+        self._reach = reach
         self._report = report
 
     def __iter__(self) -> Iterator[Found]:
@@ -73,6 +73,8 @@ class Walk:
                 stack.pop()
                 continue
             below = join(path, name)
+            if self._reach is not None and not self._reach(below):
+                continue
             if len(below) > LONGEST_PATH:
                 yield self._closed(below, OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG)))
                 continue
@@ -179,10 +181,3 @@ def _leads(path: bytes, only: Sequence[bytes]) -> bool:
     """Tell whether a path is one of `only`, below one, or on the way to one."""
     below, ways = path + b"/", [one + b"/" for one in only]
     return any(below.startswith(way) or way.startswith(below) for way in ways)
-
-
-def _matcher(patterns: Sequence[str]) -> Callable[[bytes], object] | None:
-    if not patterns:
-        return None
-    every = b"|".join(os.fsencode(fnmatch.translate(pattern.strip("/"))) for pattern in patterns)
-    return re.compile(every, re.DOTALL).match

@@ -70,6 +70,7 @@ class ImdsSection(Section):
 class ScratchSection(Section):
     paths: tuple[TreePath, ...] = ("/scratch",)
     exclude: tuple[str, ...] = ()
+    priority: tuple[str, ...] = ()
     container_layers: tuple[RelativePath, ...] = ("docker", "containerd", "enroot")
     require_mount: StrictBool = True
 

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from agent.checkpoint import backlog as backlogs
-from agent.checkpoint.backlog import PACK_FILES, PACK_SECONDS, Backlog
+from agent.checkpoint import lane
+from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.horizon import Horizon
+from agent.checkpoint.lane import PACK_FILES, PACK_SECONDS
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.pack import BLOCK
 from tests.fakes.checkpoints import a_directory, a_file
@@ -17,8 +18,8 @@ PACK, ALONE, PART = range(3)
 """Workers that look for these first."""
 
 
-def a_job(name, size=SMALL):
-    return Job(home=a_directory(b"d"), entry=a_file(b"%d" % name, size=size))
+def a_job(name, size=SMALL, rank=0):
+    return Job(home=a_directory(b"d"), entry=a_file(b"%d" % name, size=size), rank=rank)
 
 
 def a_backlog(**options):
@@ -46,9 +47,9 @@ async def test_a_file_that_is_larger_than_a_pack_is_one():
 
 
 async def test_p3_few_files_wait_for_more_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(backlogs, "PACK_SECONDS", 0.0)
+    monkeypatch.setattr(lane, "PACK_SECONDS", 0.0)
     assert len(await filled(3).take()) == 3
-    monkeypatch.setattr(backlogs, "PACK_SECONDS", 0.01)
+    monkeypatch.setattr(lane, "PACK_SECONDS", 0.01)
     assert len(await asyncio.wait_for(filled(3).take(), 5)) == 3
     assert PACK_SECONDS < 4  # a commit comes every four seconds
 
@@ -153,9 +154,9 @@ async def test_of_the_large_files_the_smallest_come_first_so_that_most_become_wh
     assert [job.entry.name for job in order] == [b"1", b"3", b"2", b"0"]
 
 
-def begun(backlog, size, sent=0):
+def begun(backlog, size, sent=0, rank=0):
     """A large file of which so many bytes are stored."""
-    transfer = SimpleNamespace(bytes_left=size - sent, claim=lambda: 7, bytes_done=sent)
+    transfer = SimpleNamespace(job=a_job(0, size, rank), bytes_left=size - sent, claim=lambda: 7, bytes_done=sent)
     backlog.begin(transfer)
     return transfer
 
@@ -178,6 +179,72 @@ def test_a_file_that_cannot_become_whole_in_time_gives_way_to_what_can():
     assert before.transfer is huge
     assert after.entry.name == b"1"
     assert last.transfer is huge  # when nothing can become whole, what was begun goes on: the deadline may move
+
+
+@pytest.mark.parametrize("worker", [PACK, ALONE, PART])
+@pytest.mark.parametrize("size", [SMALL, SINGLE, LARGE])
+def test_p3_a_large_file_that_can_no_longer_become_whole_gives_way_to_files_of_every_size(size, worker):
+    async def scene():
+        horizon = Horizon(asyncio.get_running_loop().time() + 20)
+        backlog = a_backlog(horizon=horizon)
+        huge = begun(backlog, 100 * LARGE, sent=50 * LARGE)
+        horizon.sent(0)
+        await asyncio.sleep(10)
+        horizon.sent(10 * LARGE)
+        backlog.put_now(a_job(1, size))
+        backlog.close()
+        return huge, await backlog.take(worker), await backlog.take(worker)
+
+    huge, first, second = play(scene)
+    assert (first[0] if isinstance(first, list) else first).entry.name == b"1"
+    assert second.transfer is huge
+
+
+@pytest.mark.parametrize("worker", [PACK, ALONE, PART])
+async def test_a_file_of_a_lower_rank_overtakes_all_that_waits_and_what_is_under_way(worker):
+    backlog = a_backlog()
+    backlog.put_now(a_job(0, 2 * LARGE, rank=2))
+    begun(backlog, 2 * LARGE, rank=2)
+    for number, size in enumerate((SMALL, SINGLE, LARGE), start=1):
+        backlog.put_now(a_job(number, size, rank=2))
+    backlog.put_now(a_job(4, 3 * LARGE, rank=1))
+    backlog.put_now(a_job(5, SINGLE, rank=0))
+    backlog.close()
+    assert (await backlog.take(worker)).entry.name == b"5"
+    assert (await backlog.take(worker)).entry.name == b"4"
+
+
+async def test_files_of_two_ranks_never_share_a_pack():
+    backlog = a_backlog()
+    for number in range(4):
+        backlog.put_now(a_job(number, rank=number % 2))
+    backlog.close()
+    packs = [await backlog.take(), await backlog.take()]
+    assert [{job.rank for job in jobs} for jobs in packs] == [{0}, {1}]
+
+
+def test_a_file_of_a_lower_rank_that_cannot_become_whole_gives_way_too():
+    async def scene():
+        horizon = Horizon(asyncio.get_running_loop().time() + 20)
+        backlog = a_backlog(horizon=horizon)
+        backlog.put_now(a_job(1, 11 * LARGE, rank=0))
+        backlog.put_now(a_job(2, LARGE, rank=1))
+        horizon.sent(0)
+        await asyncio.sleep(10)
+        horizon.sent(10 * LARGE)
+        return [(await backlog.take(PART)).entry.name for _ in range(2)]
+
+    assert play(scene) == [b"2", b"1"]
+
+
+async def test_files_of_all_ranks_count_for_what_may_wait():
+    backlog = a_backlog(limit=2)
+    await backlog.put(a_job(1, rank=0))
+    await backlog.put(a_job(2, rank=1))
+    waiting = asyncio.create_task(backlog.put(a_job(3, rank=0)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
 
 
 def test_without_a_deadline_nothing_gives_way():

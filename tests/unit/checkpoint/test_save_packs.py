@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pytest
 
-from agent.checkpoint import backlog
+from agent.checkpoint import lane
 from agent.checkpoint.keys import full
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.restore import Restorer
@@ -152,7 +152,7 @@ async def test_only_files_without_holes_below_the_size_are_packed(root, store, e
 
 
 async def test_a_file_that_grew_since_it_was_seen_is_whole(root, store, executor, monkeypatch):
-    monkeypatch.setattr(backlog, "PACK_FILES", 2)  # a constant
+    monkeypatch.setattr(lane, "PACK_FILES", 2)  # a constant
     for number in range(8):
         (root / f"{number}").write_bytes(b"%d" % number)
 
@@ -218,7 +218,7 @@ async def test_a_file_that_cannot_be_read_is_left_and_the_others_are_stored(root
 
 async def test_p3_few_small_files_are_committed_before_the_walk_ends(root, store, executor, monkeypatch):
     """Large files take long; the pack is not held back until they are through."""
-    monkeypatch.setattr(backlog, "PACK_SECONDS", 0.01)
+    monkeypatch.setattr(lane, "PACK_SECONDS", 0.01)
     monkeypatch.setattr("agent.checkpoint.survey.SLICE", 1)
     (root / "a").mkdir()
     (root / "a" / "small").write_bytes(b"small")

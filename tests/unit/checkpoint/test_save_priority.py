@@ -1,0 +1,161 @@
+"""Files that the operator's patterns name are saved before all others, wherever in the tree they are."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from agent.checkpoint.backlog import Backlog
+from agent.checkpoint.choice import Choice
+from agent.store.limited import Limited
+from agent.store.memory import MemoryStore
+from tests.fakes.saved import PART, a_saver, newest_head, tree_of, tree_on_disk
+from tests.fakes.saved_again import Node
+
+MB = 1_000_000
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+@pytest.fixture
+def root(tmp_path):
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def store():
+    return MemoryStore(smallest_part=1)
+
+
+def plant(root, *paths, size=1000):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(os.urandom(size))
+
+
+def many(folder, count):
+    return [f"{folder}/{number:03}" for number in range(count)]
+
+
+def files(found, root):
+    """The files among what a head holds, relative to the root."""
+    return {os.fsdecode(path).removeprefix(f"{root}/") for path, what in found.items() if what[0] == "f"}
+
+
+async def saved_within(seconds, rate, root, executor, **options):
+    """Save at so many bytes a second for so long; return what the head holds then."""
+    store = MemoryStore(smallest_part=1)
+    saver = a_saver(Limited(store, bytes_per_second=rate), root, executor, **options)
+    copying = asyncio.create_task(saver.copy())
+    await asyncio.wait([copying], timeout=seconds)
+    copying.cancel()
+    await asyncio.wait([copying])
+    commit = await saver.commit()
+    return commit.head, await tree_of(store, commit.head)
+
+
+async def test_p3_a_file_deep_in_the_tree_is_saved_first_when_the_walk_would_not_get_there(root, executor, monkeypatch):
+    monkeypatch.setitem(Backlog.__init__.__kwdefaults__, "limit", 4)
+    monkeypatch.setattr("agent.checkpoint.survey.SLICE", 8)
+    plant(root, *many("a/b", 200), size=PART)
+    plant(root, *many("z/deep/down/results", 8), size=PART)
+    head, found = await saved_within(1.5, 20 * PART, root, executor, priority=["*/results/*"])
+    assert set(many("z/deep/down/results", 8)) < files(found, root)
+    assert (head.complete, head.left.files) == (False, 208 - len(files(found, root)))
+
+
+async def test_files_of_the_first_pattern_go_before_those_of_the_second_and_small_ones_before_large(root, executor):
+    order = []
+
+    class Noting(MemoryStore):
+        async def put(self, key, body, **options):
+            order.append(key.rpartition("/")[2])
+            await super().put(key, body, **options)
+
+        async def begin(self, key):
+            order.append(key.rpartition("/")[2])
+            return await super().begin(key)
+
+    plant(root, "a", "c.second", "d.first", size=PART)
+    plant(root, "b.first", size=3 * PART)
+    saver = a_saver(Noting(smallest_part=1), root, executor, connections=1, priority=["*.first", "*.second"])
+    await saver.copy()
+    assert order == ["d.first", "b.first", "c.second", "a"]
+
+
+@pytest.mark.parametrize("priority", [["*"], ["b*", "a/02"], ["nothing"], ["a"]])
+async def test_p2_what_is_saved_is_the_tree_whatever_goes_first(tmp_path, executor, priority):
+    node = Node(tmp_path, executor)
+    plant(node.root, *many("a", 5), *many("b/c", 5))
+    (node.root / "a" / "link").symlink_to("00")
+    (node.root / "b" / "empty").mkdir()
+    os.link(node.root / "a" / "000", node.root / "b" / "other")
+    first = await node.save(priority=priority)
+    assert first.complete
+    assert await tree_of(node.store, first) == tree_on_disk(node.root)
+
+    plant(node.root, "a/001", "b/new/file")
+    (node.root / "b" / "c" / "003").unlink()
+    (node.root / "a" / "004").unlink()
+    second = await node.save(priority=priority)
+    assert second.complete
+    assert await tree_of(node.store, second) == tree_on_disk(node.root)
+    assert (second.totals.files, second.totals.directories) == (10, 6)
+
+
+async def test_nothing_is_sent_again_because_it_goes_first(tmp_path, executor):
+    node = Node(tmp_path, executor)
+    plant(node.root, *many("a", 5), *many("b", 5))
+    await node.save(priority=["a/*"])
+    objects = await node.objects()
+    await node.save(priority=["a/*"])
+    assert await node.objects() == objects
+
+
+async def test_what_a_copy_ahead_may_send_goes_to_the_files_that_go_first(root, store, executor):
+    plant(root, *many("a", 5), *many("z", 2))
+    saver = a_saver(store, root, executor, priority=["z/*"], choice=Choice(most_bytes=2000))
+    await saver.copy()
+    await saver.commit()
+    assert files(await tree_of(store, await newest_head(store)), root) == set(many("z", 2))
+
+
+async def test_a_problem_is_told_once_whether_its_file_goes_first_or_not(root, store, executor, monkeypatch):
+    plant(root, "a/bad", "b/bad", "b/good")
+    real = os.stat
+
+    def refusing(path, *args, **options):
+        if path == "bad":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    saver = a_saver(store, root, executor, priority=["a/*"])
+    await saver.copy()
+    assert sorted(saver.left.paths) == [f"{root}/a/bad", f"{root}/b/bad"]
+
+
+async def test_a_head_of_what_went_first_alone_holds_it_with_its_directory(root, executor):
+    plant(root, *many("a", 50), "z/deep/down/file", size=PART)
+    (root / "z" / "deep" / "down").chmod(0o750)
+    _, found = await saved_within(1.0, 20 * PART, root, executor, priority=["z/*"], connections=1)
+    assert found[os.fsencode(root / "z" / "deep" / "down" / "file")][0] == "f"
+    assert found[os.fsencode(root / "z" / "deep" / "down")][1] == 0o750
+
+
+async def test_p3_a_large_file_under_way_that_cannot_finish_gives_way_to_what_can(root, executor):
+    """32 MB go out in time: 28 MB of small files do when the 64 MB of the large one are let wait."""
+    plant(root, "a-huge", size=64 * MB)
+    plant(root, *many("z", 280), size=100_000)
+    until = asyncio.get_running_loop().time() + 8.0
+    head, found = await saved_within(8.0, 4 * MB, root, executor, until=until, part_size=PART * 4, connections=6)
+    assert set(many("z", 280)) <= files(found, root)
+    assert head.left.paths == (f"{root}/a-huge",)
+    assert (head.left.files, head.left.bytes) == (1, 64 * MB)
