@@ -16,7 +16,9 @@ from agent.evacuation.phases import Phase
 logger = logging.getLogger(__name__)
 
 SENDING: Final = frozenset({Phase.DRAINING, Phase.COPYING, Phase.STOPPING, Phase.DELTA})
-BUSY: Final = SENDING | {Phase.COMMITTING, Phase.RELEASING}
+ENDING: Final = frozenset({Phase.STOPPING, Phase.DELTA, Phase.COMMITTING, Phase.RELEASING})
+"""Phases that no longer wait for a deadline, which may be further away than the end of a machine that is shut down."""
+BUSY: Final = SENDING | ENDING
 EXTENSION: Final = 30.0
 """Seconds more that systemd is asked for at a time while a rescue goes on after SIGTERM."""
 BEGIN: Final = 2.0
@@ -66,7 +68,8 @@ class Leaving:
         """Return when the agent may end."""
         while self._signals == 0:
             await self._wait_for_change()
-        if self._phase() not in BUSY and await self._shut_down():
+        if self._phase() not in ENDING and await self._shut_down():
+            logger.warning("the machine is being shut down with work on it: saving that first")
             await self._begin()
         while self._signals == 1 and self._phase() in BUSY:
             await self._wait_for_change()
@@ -75,7 +78,6 @@ class Leaving:
         self._systemd.stopping()
 
     async def _begin(self) -> None:
-        logger.warning("the machine is being shut down with work on it: saving that first")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEGIN):
                 while self._phase() not in BUSY:

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.demo.imds_control import ImdsControl
@@ -84,9 +86,24 @@ def silent_s3(root):
             server.kill()
 
 
+@dataclass(frozen=True, slots=True)
+class RealS3:
+    """`variables` lead the agent to it."""
+
+    variables: str
+    server: subprocess.Popen
+
+    def stall(self):
+        """Take what is sent, and answer nothing."""
+        self.server.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.server.send_signal(signal.SIGCONT)
+
+
 @contextlib.contextmanager
 def real_s3(root, directory):
-    """A real S3 with a bucket, in the machine's network; yields the variables that lead to it."""
+    """A real S3 with a bucket, in the machine's network."""
     endpoint = f"http://127.0.0.1:{PORT}"
     prepare = (
         f"import botocore.session; from agent.demo.s3 import wait_ready; wait_ready('{endpoint}');"
@@ -98,7 +115,7 @@ def real_s3(root, directory):
     with (directory / "weed.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             root.did("env", *lines(found).split(), sys.executable, "-c", prepare)
-            yield lines(found)
+            yield RealS3(variables=lines(found), server=server)
         finally:
             server.kill()
             for socket_file in leftovers(PORT):
@@ -126,7 +143,7 @@ def scratch(root):
     try:
         yield
     finally:
-        root.did("umount", "-l", "/scratch")
+        root.run("umount", "-l", "/scratch")  # a machine that was cut off has lost it
 
 
 @contextlib.contextmanager

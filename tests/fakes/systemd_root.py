@@ -4,6 +4,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,6 +79,23 @@ class SystemdRoot:
     def pid(self) -> str:
         """The pid of its process 1 as it is known out here."""
         return (self._directory / "pid").read_text().strip()
+
+    @contextlib.contextmanager
+    def _again(self) -> Iterator[None]:
+        before = self.pid
+        yield
+        until(lambda: self.pid != before and self._is_up(), f"up again, see {self._directory}/console.log", seconds=60)
+
+    def reboot(self) -> None:
+        """Stop everything in its order and start again on the same disk; /run and /tmp are empty then."""
+        with self._again():
+            self.run("systemctl", "reboot", "--no-block")
+
+    def power_cycle(self) -> None:
+        """Cut it off, and start again on the same disk."""
+        with self._again():
+            (self._directory / "cut").touch()
+            os.kill(int(self.pid), signal.SIGKILL)
 
     def command(self, *argv: str, user: str = "root") -> Sequence[str]:
         """Return the arguments that run `argv` inside, in a clean environment; it dies with who runs it."""

@@ -3,6 +3,7 @@
 #
 #   systemd_root.sh probe       exit 0 when this machine lets us start one
 #   systemd_root.sh keep DIR    run one until stdin ends, however the driver dies; leaves only DIR behind
+#   systemd_root.sh power DIR   what is switched on: the disk, and the machine on it
 #   systemd_root.sh init DIR    process 1, still on the host's root: build the new root, step into it, become systemd
 set -euo pipefail
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -16,9 +17,12 @@ own_host_pid() { # bash's own pid in the pid namespace that /proc was mounted fr
 
 unified() { awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts; }
 
-overlay_root() { # MOUNT_POINT
+disk() { # DIRECTORY: in memory, with what a machine writes over the image
   mount -t tmpfs -o size=2g,mode=755 lab "$1"
   mkdir "$1"/{upper,work,root}
+}
+
+image() { # DIRECTORY
   mount -t overlay -o "lowerdir=${LAB_ROOT:-/},upperdir=$1/upper,workdir=$1/work" lab "$1/root"
 }
 
@@ -28,8 +32,9 @@ probe() {
   mkdir "$group"
   rmdir "$group"
   unshare --net --mount --uts --ipc --cgroup --pid --fork --kill-child=KILL bash -ec "
-    $(declare -f overlay_root)
-    overlay_root /mnt"
+    $(declare -f disk image)
+    disk /mnt
+    image /mnt"
 }
 
 keep() { # DIR
@@ -39,8 +44,7 @@ keep() { # DIR
   mkdir "$group"
   (
     echo 0 >"$group/cgroup.procs"
-    exec setpriv --pdeathsig KILL unshare --net --mount --uts --ipc --cgroup --pid --fork --kill-child=KILL \
-      bash "$SELF" init "$1"
+    exec setpriv --pdeathsig KILL unshare --mount bash "$SELF" power "$1"
   ) </dev/null >"$1/console.log" 2>&1 &
   machine=$!
   while read -r _; do :; done
@@ -49,6 +53,19 @@ keep() { # DIR
   for _ in $(seq 100); do
     find "$group" -depth -type d -exec rmdir {} + 2>/dev/null && break
     sleep 0.02
+  done
+}
+
+power() { # DIR: start it, and again on the same disk when it reboots or is cut off
+  mount --make-rprivate /
+  mkdir "$1/root"
+  disk "$1/root"
+  local code
+  while :; do
+    code=0
+    setpriv --pdeathsig KILL unshare --net --mount --uts --ipc --cgroup --pid --fork --kill-child=KILL \
+      bash "$SELF" init "$1" || code=$?
+    [ $code = 129 ] || rm "$1/cut" || exit $code # SIGHUP: how a namespace reboots
   done
 }
 
@@ -84,8 +101,7 @@ init() { # DIR
   mount --make-rprivate /
   own_host_pid >"$1/pid.new"
   mv "$1/pid.new" "$1/pid"
-  mkdir "$1/root"
-  overlay_root "$1/root"
+  image "$1/root"
   local root=$1/root/root
   mkdir -p "$root"/{proc,sys,dev,run,tmp,scratch}
   mount -t proc proc "$root/proc"
@@ -100,11 +116,16 @@ init() { # DIR
     mkdir -p "$root$path"
     mount --rbind "$path" "$root$path"
   done <<<"${LAB_BINDS:-}"
-  calm_down "$root"
+  if [ ! -e "$1/booted" ]; then
+    calm_down "$root"
+    cp -a --no-preserve=ownership "$1/files/." "$root/"
+    : >"$1/booted"
+  fi
+  cat /proc/sys/kernel/random/uuid >"$root/run/boot_id" # each boot has an id of its own
+  mount --bind "$root/run/boot_id" "$root/proc/sys/kernel/random/boot_id"
   hostname lab
   ip link set lo up
   ip addr add 169.254.169.254/32 dev lo
-  cp -a --no-preserve=ownership "$1/files/." "$root/"
   cd "$root"
   mkdir old
   pivot_root . old

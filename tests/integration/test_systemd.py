@@ -211,10 +211,10 @@ def test_p6_it_starts_and_stops_while_the_scratch_disk_hangs(machine):
 @pytest.mark.s3
 def test_a_notice_is_seen_and_what_only_root_can_read_is_saved_under_the_limits_of_the_unit(machine, tmp_path):
     root = machine.root
-    with real_s3(root, tmp_path) as variables, imds(root) as metadata, scratch(root):
+    with real_s3(root, tmp_path) as s3, imds(root) as metadata, scratch(root):
         root.did("chown", "-R", "4242:4242", "/scratch/job")
         root.did("chmod", "0000", "/scratch/job/result", "/scratch/job")
-        machine.configure(variables=variables)
+        machine.configure(variables=s3.variables)
         until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
 
         metadata.interrupt()

@@ -13,7 +13,7 @@ from tests.fakes.systemd_root import SystemdRoot, until
 pytestmark = [pytest.mark.systemd, pytest.mark.s3]
 
 # Stopped after the agent, and slowly: the machine can be looked at when the agent has ended.
-SLURMD = "[Service]\nExecStart=/bin/sleep infinity\nExecStop=/bin/sleep 20\n"
+NEIGHBOUR = "[Service]\nExecStart=/bin/sleep infinity\nExecStop=/bin/sleep 20\n"
 SCONTROL = """#!/bin/sh
 # A node with a job, that can be drained. The unit lets the agent's children write here.
 kept=/var/lib/hpc-agent/slurm
@@ -38,7 +38,8 @@ SETTINGS = {
 def machine(tmp_path):
     files = {
         "/etc/systemd/system/hpc-agent.service": UNIT.read_text(),
-        "/etc/systemd/system/slurmd.service": SLURMD,
+        "/etc/systemd/system/slurmd.service": NEIGHBOUR,
+        "/etc/systemd/system/munge.service": NEIGHBOUR,
         "/opt/slurm/bin/scontrol": SCONTROL,
     }
     with SystemdRoot.running(tmp_path / "lab", files) as root:
@@ -52,8 +53,8 @@ def machine(tmp_path):
 
 def test_a_restart_of_the_agent_is_no_notice_and_a_poweroff_saves_the_node_before_slurm_stops(machine, tmp_path):
     root = machine.root
-    with real_s3(root, tmp_path) as variables, scratch(root):
-        machine.configure(variables=variables + lines(SETTINGS))
+    with real_s3(root, tmp_path) as s3, scratch(root):
+        machine.configure(variables=s3.variables + lines(SETTINGS))
         root.did("systemctl", "start", "slurmd")
         until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
         until(lambda: machine.status()["capabilities"]["slurm"]["on"], "Slurm found", seconds=10)
@@ -72,6 +73,37 @@ def test_a_restart_of_the_agent_is_no_notice_and_a_poweroff_saves_the_node_befor
         assert "releasing -> resting" in journal
         assert root.shown("slurmd", "ActiveState") == "deactivating"
         assert "hpc-agent: shutdown" in root.inside("/var/lib/hpc-agent/slurm").read_text()
-        listed = root.did("env", *variables.split(), AGENT, "checkpoints", "--json")
-        (saved,) = json.loads(listed)["checkpoints"]
+        (saved,) = checkpoints(root, s3)
         assert (saved["reason"], saved["complete"], saved["bytes"]) == ("evacuation", True, 1000)
+
+
+def test_a_rescue_that_is_on_its_way_ends_well_during_a_poweroff_while_munge_and_slurmd_are_up(machine, tmp_path):
+    root = machine.root
+    with real_s3(root, tmp_path) as s3, scratch(root):
+        machine.configure(variables=s3.variables + lines(SETTINGS))
+        root.did("systemctl", "start", "slurmd", "munge")
+        until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
+        until(lambda: machine.status()["capabilities"]["slurm"]["on"], "Slurm found", seconds=10)
+
+        s3.stall()
+        root.did(AGENT, "evacuate", "--deadline", "10m")
+        until(lambda: machine.status()["state"] == "copying", "copying", seconds=20)
+        root.run("systemctl", "poweroff", "--no-block")
+        until(lambda: machine.shown("SubState") == "stop-sigterm", "the agent was told", seconds=20)
+
+        assert root.shown("slurmd", "ActiveState") == root.shown("munge", "ActiveState") == "active"
+        assert "DRAIN" in root.did("/opt/slurm/bin/scontrol", "show", "node")
+
+        s3.go_on()
+        until(lambda: machine.shown("ActiveState") == "inactive", "the agent ended", seconds=60)
+
+        assert machine.shown("Result") == "success"
+        assert "releasing -> resting" in machine.journal()
+        assert root.shown("slurmd", "ActiveState") == root.shown("munge", "ActiveState") == "deactivating"
+        (saved,) = checkpoints(root, s3)
+        assert (saved["reason"], saved["complete"], saved["bytes"]) == ("evacuation", True, 1000)
+
+
+def checkpoints(root, s3):
+    listed = root.did("env", *s3.variables.split(), AGENT, "checkpoints", "--json")
+    return json.loads(listed)["checkpoints"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from agent.daemon.signals import BEGIN, BUSY, EXTENSION, LAST_COMMIT, Leaving
+from agent.daemon.signals import BEGIN, BUSY, ENDING, EXTENSION, LAST_COMMIT, Leaving
 from agent.evacuation.phases import Phase
 from tests.fakes.imds_time import play
 
@@ -38,13 +38,15 @@ class Scene:
         self.hurried = []
         self.commit_ends = True
         self.is_shut_down = False
+        self.asked = 0
         self.begins = True
         self.leaving = Leaving(
             phase=lambda: self.phase, shut_down=self.shut_down, hurry=self.hurry, systemd=self.systemd
         )
 
     async def shut_down(self):
-        if self.is_shut_down and self.begins:
+        self.asked += 1
+        if self.is_shut_down and self.begins and self.phase not in BUSY:
             asyncio.get_running_loop().call_later(0.5, self.enter, Phase.DRAINING)
         return self.is_shut_down
 
@@ -169,6 +171,19 @@ def test_a_shutdown_with_work_on_the_node_is_waited_for_until_that_is_saved(phas
         asyncio.get_running_loop().call_later(90, scene.enter, Phase.RESTING)
         assert await scene.left_after(3600) == 90
         assert scene.systemd.extensions
+
+    play(story)
+
+
+@pytest.mark.parametrize("phase", sorted(BUSY))
+def test_a_shutdown_is_asked_for_in_a_rescue_that_waits_for_a_deadline_and_in_no_other(phase):
+    async def story():
+        scene = Scene(phase)
+        scene.is_shut_down = True
+        scene.leaving.told()
+        asyncio.get_running_loop().call_later(30, scene.enter, Phase.RESTING)
+        assert await scene.left_after(3600) == 30
+        assert scene.asked == (phase not in ENDING)
 
     play(story)
 
