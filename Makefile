@@ -2,7 +2,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock bundle packages clean
+.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock bundle packages pcluster clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -16,8 +16,12 @@ demo: setup      ## show the whole story on this machine, in under a minute
 test: setup      ## run the tests, on real Slurm nodes and a real S3 where they can run
 	@$(BIN)/pytest -m 'not slow' --numprocesses 2
 
-slow: setup      ## run the tests that `make test` leaves out because they take long
+slow: setup pcluster  ## run the tests that `make test` leaves out because they take long
 	@$(BIN)/pytest -m slow
+
+pcluster: setup  # the schema of ParallelCluster, for `make slow`
+	@[ -x $(VENV)/pcluster/bin/python ] || python3 -m venv $(VENV)/pcluster
+	@$(VENV)/pcluster/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/packaging/pcluster.txt
 
 unit: setup      ## run the tests that need nothing but Python
 	@$(BIN)/pytest tests/unit

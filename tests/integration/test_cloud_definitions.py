@@ -1,6 +1,5 @@
 """Bucket, rights, launch templates and cluster configuration: what they would do; cfn-lint: test_cloudformation.py."""
 
-import email
 import json
 import os
 import re
@@ -27,18 +26,14 @@ from agent.checkpoint.keys import (
 )
 from agent.doctor.statement import OWN_KEYS
 from agent.model.checkpoint import CheckpointId
-from tests.fakes.cloudformation import Stack, load
+from tests.fakes.cloudformation import load
+from tests.fakes.launch import LAUNCH, NAMES, TEMPLATES, launch_data, parts, stack
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = ROOT / "packaging/cloudformation"
 INSTALL = ROOT / "docs/install.md"
 ID = "20261123T091500.123Z-1a2b3c4d"
 OWN, OTHER = "AROAEXAMPLE:i-0123", "AROAEXAMPLE:i-0456"
 AT = datetime(2026, 11, 23, tzinfo=UTC)
-
-
-def stack(name, **parameters):
-    return Stack(load(TEMPLATES / f"{name}.yaml"), **parameters)
 
 
 def blocks(document, language):
@@ -167,26 +162,7 @@ def test_what_is_optional_is_a_statement_of_its_own():
 
 # --- launch templates
 
-LAUNCH = {
-    "PolicyArn": "arn:aws:iam::111122223333:policy/hpc-agent",
-    "Install": "s3://my-bucket/hpc-agent/install",
-    "Bundle": "hpc-agent-0.1.0-x86_64.tar.gz",
-    "BundleSha256": "0" * 64,
-    "BucketName": "my-bucket",
-    "GroupName": "hpc-nodes",
-}
-launching = pytest.mark.parametrize("name", ["pcs-launch-template", "auto-scaling-group"])
-
-
-def launch_data(name, **parameters):
-    return stack(name, **{**LAUNCH, **parameters}).properties("LaunchTemplate")["LaunchTemplateData"]
-
-
-def parts(name, **parameters):
-    message = email.message_from_string(launch_data(name, **parameters)["UserData"])
-    assert message.get_content_type() == "multipart/mixed"
-    assert not message.defects
-    return {part.get_content_type(): part.get_payload() for part in message.get_payload()}
+launching = pytest.mark.parametrize("name", NAMES)
 
 
 @launching
