@@ -16,6 +16,10 @@ class Horizon:
         self._sent: deque[tuple[float, int]] = deque()
         self._total = 0
 
+    def move(self, until: float | None) -> None:
+        """Go by another time from now on: the deadline has come nearer, or is farther away."""
+        self._until = until
+
     def sent(self, size: int) -> None:
         """So many bytes have just gone out."""
         now = asyncio.get_running_loop().time()

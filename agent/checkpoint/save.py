@@ -62,7 +62,8 @@ class Saver:
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
     are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is stored
     again rather than referred to, so that no head outlives its data; None: however long ago. `only` are complete paths:
-    of the tree nothing else is saved. Files that `priority` matches go before all others.
+    of the tree nothing else is saved. Files that `priority` matches go before all others; what
+    can't become whole within `horizon` comes last.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Saver:
         cache: Cache | None = None,
         choice: Choice | None = None,
         refresh_after: timedelta | None = None,
-        until: float | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
         self._prefix = prefix
         self._checkpoint = checkpoint
@@ -111,7 +112,7 @@ class Saver:
         self._commit_every = commit_every
         self._pass_id = new_id(clock, chance)
         self._links = Links()
-        self._horizon = Horizon(until)
+        self._horizon = horizon or Horizon(None)
         self._backlog = Backlog(
             pack_below=pack_below,
             pack_size=pack_size,

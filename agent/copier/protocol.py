@@ -1,15 +1,15 @@
 """What control and copier say to each other: one JSON object a line over a socketpair.
 
-Control says Save once, then at any time Finish (commit what is there) or Record (store a document); or Scan, and
-nothing else. The copier answers Scan with Scanned; Save with any number of Moved, Committed and Waiting, then Copied
-when all is sent, and Saved as the answer to Finish. Refused is the answer to anything that can't be done. End of file
-on either side ends the copier.
+Control says Save once, then at any time Until (the deadline has moved), Finish (commit what is there) or Record (store
+a document); or Scan, and nothing else. The copier answers Scan with Scanned; Save with any number of Moved, Committed
+and Waiting, then Copied when all is sent, and Saved as the answer to Finish. Refused is the answer to anything that
+can't be done. End of file on either side ends the copier.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from agent.errors import PermanentError
 from agent.model.progress import Progress
@@ -49,6 +49,13 @@ class Save:
     most_bytes: int | None = None
     bytes_per_second: int | None = None
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """What is being saved has until then; `until` as for Save. Not answered."""
+
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +156,9 @@ class Refused:
     hint: str
 
 
-Message = Save | Scan | Finish | Record | Moved | Waiting | Committed | Scanned | Copied | Saved | Recorded | Refused
-TYPES: Final = {
-    cls.__name__: cls
-    for cls in (Save, Scan, Finish, Record, Moved, Waiting, Committed, Scanned, Copied, Saved, Recorded, Refused)
-}
+Question = Save | Until | Scan | Finish | Record
+Message = Question | Moved | Waiting | Committed | Scanned | Copied | Saved | Recorded | Refused
+TYPES: Final = {cls.__name__: cls for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

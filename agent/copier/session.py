@@ -14,6 +14,7 @@ from typing import Any, Final
 from agent.chance import Chance
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
+from agent.checkpoint.horizon import Horizon
 from agent.checkpoint.keys import full
 from agent.checkpoint.opening import Opening
 from agent.checkpoint.receipts import Receipts
@@ -34,6 +35,7 @@ from agent.copier.protocol import (
     Saved,
     Scan,
     Scanned,
+    Until,
 )
 from agent.errors import AgentError
 from agent.model.checkpoint import CheckpointId, Commit
@@ -72,6 +74,7 @@ class Session:
         self._requests = requests
         self._say = say
         self._cpu_told = 0.0
+        self._horizon = Horizon(None)
         self._saver: Saver | None = None
         self._copying: asyncio.Task[None] | None = None
 
@@ -79,10 +82,13 @@ class Session:
         """Begin what `message` asks for."""
         match message:
             case Save():
+                self._horizon = Horizon(message.until)
                 self._copying = self._crew.create_task(self._copy(message), name="copy")
                 if message.begun is not None:
                     begun = Record(name=message.begun["name"], document=message.begun["document"])
                     self._crew.create_task(self._record(begun), name="begun")
+            case Until():
+                self._horizon.move(message.until)
             case Scan():
                 self._crew.create_task(self._scan(message), name="scan")
             case Finish():
@@ -166,7 +172,7 @@ class Session:
             cache=self._cache(command.cache),
             choice=_choice(command),
             refresh_after=settings.s3.retention / (2 if command.reason == "lead" else 1),
-            until=command.until,
+            horizon=self._horizon,
         )
 
     def _cache(self, directory: str) -> Cache | None:

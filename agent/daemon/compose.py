@@ -194,7 +194,7 @@ class Daemon:
             safety_margin=self._margin,
             chance=self._chance,
         )
-        works = Works(
+        self.works = Works(
             whoami=self.whoami,
             copier=self._copier(Group.RESCUE),
             leading=self.copies.leading,
@@ -212,7 +212,7 @@ class Daemon:
         )
         return Runner(
             state,
-            performers=works.performers,
+            performers=self.works.performers,
             clock=self._clock,
             chance=self._chance,
             safety_margin=self._margin,
@@ -301,6 +301,7 @@ class Daemon:
         self.saving.step(record)
         self.leaving.look()
         self.copies.step(record)
+        self.works.follow(record.state)
         if record.state.phase is Phase.COPYING:
             self.epilogs.give_way()
 

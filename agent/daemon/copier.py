@@ -21,6 +21,7 @@ from agent.copier.protocol import (
     Saved,
     Scan,
     Scanned,
+    Until,
     decode,
     encode,
 )
@@ -46,6 +47,10 @@ class Copier(Protocol):
 
     async def save(self, command: Save, listen: Listener) -> Copied:
         """Copy; start the copier if need be. Raises CopierGone, CopierRefused."""
+        ...
+
+    def move(self, until: float | None) -> None:
+        """Have what is being saved be done by another time than its command said; nothing where nothing is."""
         ...
 
     async def finish(self, listen: Listener) -> Saved:
@@ -78,6 +83,10 @@ class CopierProcess:
 
     async def save(self, command: Save, listen: Listener) -> Copied:
         return await self._ask(command, Copied, listen)
+
+    def move(self, until: float | None) -> None:
+        if self._writer is not None:
+            self._writer.write(encode(Until(until=until)))
 
     async def finish(self, listen: Listener) -> Saved:
         if self._writer is None:

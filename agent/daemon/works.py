@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar
 
 from agent.chance import Chance
@@ -31,6 +31,9 @@ COMMIT_EVERY: Final = 4.0
 
 DELTA_COMMIT_EVERY: Final = 3600.0
 """Seconds between heads of the last delta: its only head is the last, so that none is newer and knows less."""
+
+LEAST_MOVE: Final = 0.5
+"""Seconds that a deadline must move for a copier to be told."""
 
 T = TypeVar("T")
 
@@ -100,6 +103,7 @@ class Works:
         self._current = current
         # A cancelled piece of work may still be ending when the next one begins.
         self._slurm_turn = asyncio.Lock()
+        self._copy_until: float | None = None
         self._copier_turn = asyncio.Lock()
 
     @property
@@ -115,6 +119,17 @@ class Works:
             Work.STOP: self._jobs.stop,
             Work.DELTA: self.delta,
         }
+
+    def follow(self, state: Evacuation) -> None:
+        """Have a copy that is under way end by the deadline that rules now: it may have moved."""
+        until = self._until(state)
+        if self._copy_until is not None and until is not None and abs(until - self._copy_until) >= LEAST_MOVE:
+            self._copier.move(until)
+            self._copy_until = until
+
+    def _until(self, state: Evacuation) -> float | None:
+        times = plan(state, safety_margin=self._safety_margin)
+        return None if times is None else times.copy_until
 
     async def drain(self, state: Evacuation, tell: Tell) -> None:
         """Drain our node, for as long as it takes."""
@@ -195,12 +210,13 @@ class Works:
             receipts=self._receipts(state.checkpoint),
             begun={"name": begun_key(**_place(state, node)), "document": begun_document(state, node)},
             jobs=[record.document() for record in records],
-            until=None if (times := plan(state, safety_margin=self._safety_margin)) is None else times.copy_until,
             **self._terms(),
         )
 
         async def once() -> None:
-            copied = await self._asking(self._copier.save(command, self._listener(tell)))
+            self._copy_until = until = self._until(self._current())
+            timed = replace(command, until=until)
+            copied = await self._asking(self._copier.save(timed, self._listener(tell)))
             if copied.trouble:
                 raise CopyFellShort("copy", "the scratch", "; ".join(copied.trouble))
 

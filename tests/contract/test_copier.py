@@ -90,6 +90,16 @@ async def test_a_save_is_told_of_as_it_goes_and_a_finish_commits_it(bench):
     assert heads == sorted(heads)
 
 
+async def test_a_deadline_may_move_at_any_time(bench):
+    def listen(_message):
+        bench.copier.move(time.monotonic() + 60)
+
+    bench.copier.move(time.monotonic())
+    assert await bench.copier.save(command(until=time.monotonic() + 600), listen) == Copied()
+    bench.copier.move(None)
+    assert saved_of(dict((await bench.copier.finish(listen)).saved)).complete
+
+
 async def test_a_look_tells_what_is_not_saved_and_after_a_save_that_nothing_is(bench, tmp_path):
     began = time.time()
     before = await bench.copier.scan(Scan(cache=str(tmp_path / "base")), lambda message: None)

@@ -89,6 +89,9 @@ class DiskCopier:
             listen(Committed(saved=self._head(complete=False)))
         return Copied()
 
+    def move(self, until):
+        pass
+
     async def finish(self, listen):
         return Saved(saved=self._head(complete=not self.disk.unsaved))
 

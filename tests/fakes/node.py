@@ -70,6 +70,7 @@ class FakeCopier:
         self.n = 0
         self.saves = []
         self.records = []
+        self.moves = []
         self.ended = 0
         self.running = False
 
@@ -93,6 +94,10 @@ class FakeCopier:
             if self.commits:
                 listen(Committed(saved=self._head(command)))
         return Copied()
+
+    def move(self, until):
+        if self.running:
+            self.moves.append(until)
 
     async def finish(self, listen):
         if not self.running:

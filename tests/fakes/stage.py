@@ -41,7 +41,7 @@ class Scene:
         self.steps = []
         self.clock = LoopClock()
         whoami = FakeWhoami(self.slurm)
-        works = Works(
+        self.works = Works(
             whoami=whoami,
             copier=self.copier,
             leading=leading(self.ahead),
@@ -59,12 +59,16 @@ class Scene:
         )
         self.runner = Runner(
             state or Evacuation(effects=Effects.of(mode)),
-            performers=works.performers,
+            performers=self.works.performers,
             clock=self.clock,
             chance=SeededChance(2),
             safety_margin=15.0,
-            step=self.steps.append,
+            step=self._step,
         )
+
+    def _step(self, record):
+        self.steps.append(record)
+        self.works.follow(record.state)
 
     async def _cannot_save(self):
         return self.refusal

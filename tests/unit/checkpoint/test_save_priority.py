@@ -8,6 +8,7 @@ import pytest
 
 from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.choice import Choice
+from agent.checkpoint.horizon import Horizon
 from agent.store.limited import Limited
 from agent.store.memory import MemoryStore
 from tests.fakes.saved import PART, a_saver, newest_head, tree_of, tree_on_disk
@@ -151,11 +152,49 @@ async def test_a_head_of_what_went_first_alone_holds_it_with_its_directory(root,
 
 
 async def test_p3_a_large_file_under_way_that_cannot_finish_gives_way_to_what_can(root, executor):
-    """32 MB go out in time: 28 MB of small files do when the 64 MB of the large one are let wait."""
+    """Of its 244 parts more than a hundred would be sent by then if it kept its share of the connections."""
+    sent = []
+
+    class Noting(MemoryStore):
+        async def put(self, key, body, **options):
+            sent.append("small")
+            await super().put(key, body, **options)
+
+        async def put_part(self, *args, **options):
+            sent.append("part")
+            return await super().put_part(*args, **options)
+
     plant(root, "a-huge", size=64 * MB)
     plant(root, *many("z", 280), size=100_000)
-    until = asyncio.get_running_loop().time() + 8.0
-    head, found = await saved_within(8.0, 4 * MB, root, executor, until=until, part_size=PART * 4, connections=6)
-    assert set(many("z", 280)) <= files(found, root)
-    assert head.left.paths == (f"{root}/a-huge",)
-    assert (head.left.files, head.left.bytes) == (1, 64 * MB)
+    horizon = Horizon(asyncio.get_running_loop().time() + 1.0)
+    store = Limited(Noting(smallest_part=1), bytes_per_second=40 * MB)
+    saver = a_saver(store, root, executor, horizon=horizon, part_size=4 * PART, connections=6)
+    await saver.copy()
+    before, _, _ = "".join(word[0] for word in sent).rpartition("s")
+    assert before.count("p") < 50
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "order"),
+    [(60.0, 4.0, ["b", "a"]), (4.0, 60.0, ["a", "b"]), (60.0, 60.0, ["a", "b"]), (4.0, 4.0, ["b", "a"])],
+)
+async def test_p3_a_deadline_that_moves_during_a_copy_changes_what_gives_way(root, executor, first, then, order):
+    """`a` goes first where it can become whole; it takes five seconds, `b` takes two and a half."""
+    completed = []
+
+    class Noting(MemoryStore):
+        async def complete(self, key, upload, parts, **options):
+            completed.append(key[-1])
+            await super().complete(key, upload, parts, **options)
+
+    plant(root, "a", size=100 * PART)
+    plant(root, "b", size=50 * PART)
+    began = asyncio.get_running_loop().time()
+    horizon = Horizon(began + first)
+    store = Limited(Noting(smallest_part=1), bytes_per_second=20 * PART)
+    saver = a_saver(store, root, executor, horizon=horizon, priority=["a"], connections=2)
+    copying = asyncio.create_task(saver.copy())
+    await asyncio.sleep(0.7)
+    horizon.move(began + then)
+    await copying
+    assert completed == order

@@ -335,6 +335,36 @@ def test_the_second_notice_rules_when_the_first_is_withdrawn():
     assert play(scene).slurm.standing is Drain.NONE
 
 
+@pytest.mark.parametrize("moved", [60.0, 300.0])
+def test_p3_a_copy_under_way_is_told_that_its_deadline_has_moved(moved):
+    async def scene():
+        async with Scene(copier=FakeCopier(files=30)).running() as stage:
+            began = asyncio.get_running_loop().time()
+            stage.notice(120.0)
+            await asyncio.sleep(10)
+            stage.notice(moved - 10)
+            await asyncio.sleep(10)
+            return stage, began
+
+    stage, began = play(scene)
+    assert [save.until - began for save in stage.copier.saves] == [pytest.approx(105, abs=0.1)]
+    assert [until - began for until in stage.copier.moves] == [pytest.approx(moved - 15, abs=0.1)]
+
+
+def test_p7_a_copier_that_is_started_again_goes_by_the_deadline_of_now():
+    async def scene():
+        async with Scene(copier=FakeCopier(files=30, dies_at=20)).running() as stage:
+            began = asyncio.get_running_loop().time()
+            stage.notice(120.0)
+            await asyncio.sleep(10)
+            stage.notice(290.0)
+            await asyncio.sleep(15)
+            return stage, began
+
+    stage, began = play(scene)
+    assert [save.until - began for save in stage.copier.saves] == pytest.approx([105, 285], abs=0.1)
+
+
 def story():
     """The steps of one evacuation, to be cut anywhere."""
 
