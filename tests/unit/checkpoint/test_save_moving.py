@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agent.checkpoint import backlog
+from agent.checkpoint import lane
 from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import PART, a_saver, directories, tree_of, tree_on_disk
@@ -35,7 +35,7 @@ def root(tmp_path):
 @pytest.fixture(params=[0, PART], ids=["alone", "in packs"])
 def one_by_one(request, monkeypatch):
     """Files are read one by one: there is a moment between two of them. The size below which they are packed."""
-    monkeypatch.setattr(backlog, "PACK_FILES", 1)  # a constant
+    monkeypatch.setattr(lane, "PACK_FILES", 1)  # a constant
     return request.param
 
 
