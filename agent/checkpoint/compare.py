@@ -17,12 +17,23 @@ from agent.model.checkpoint import Directory, Entry, EntryType
 from agent.scratch.found import Found, row_of, row_of_entry
 
 
+@dataclass(slots=True)
+class Fate:
+    """What became of a name that is new in a directory of the base, where a directory may have had it.
+
+    `is_stored`: it has a row, which hides what was below that directory.
+    """
+
+    is_stored: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
     """A name that is new or differs from its row `before`.
 
     `same`: as far as its times tell it is the same file; `old`: its object is too old to be referred to again.
-    `stored` is its row in a restore that put it there, since when it did not change.
+    `stored` is its row in a restore that put it there, since when it did not change. `fate` is that of a new name in a
+    directory of the base.
     """
 
     name: bytes
@@ -31,6 +42,7 @@ class Fresh:
     same: bool = False
     old: bool = False
     stored: Entry | None = None
+    fate: Fate | None = None
 
     @property
     def is_file(self) -> bool:
@@ -47,8 +59,9 @@ class Change:
     """What differs in a directory, or in a run of it, and how much does not.
 
     `home` is the directory without what is in it; its stat is None unless it is to be stored. `is_met`: it was walked;
-    else it, or a part of what it held, is gone. `is_known`: the base has it. `gone` are names to be hidden, `lost` the
-    rows that no longer count, `lost_directories` how many directories. `entries` are what was made of `fresh`.
+    else it, or a part of what it held, is gone. `is_known`: the base has it. `gone` are names to be hidden, `instead`
+    the fate of what has that name now: its row hides it, once there is one. `lost` are the rows that no longer count,
+    `lost_directories` how many directories. `entries` are what was made of `fresh`.
     """
 
     home: Directory
@@ -57,6 +70,7 @@ class Change:
     is_first: bool = True
     fresh: list[Fresh] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)
+    instead: Fate | None = None
     lost: list[Entry] = field(default_factory=list)
     lost_directories: int = 0
     entries: list[tuple[Entry, Fresh]] = field(default_factory=list)
@@ -141,8 +155,8 @@ class Comparison:
             self._lose(met, change, rows.until(name))
             before = rows.take(name)
             if before is None:
-                met.new.add(name)
-                change.fresh.append(Fresh(name=name, stat=stat, before=None))
+                fate = met.new[name] = Fate()
+                change.fresh.append(Fresh(name=name, stat=stat, before=None, fate=fate))
                 continue
             same, old = not before.torn and row_of_entry(before) == row_of(stat), self._is_old(before)
             if not same or old or before.unsettled:
@@ -177,20 +191,22 @@ class Comparison:
         root, parts = folder.place
         home = Directory(root=root, path=b"/".join(parts[:-1]))
         gone: list[bytes] = []
+        instead = None
         if self._gone is None or not _is_below(folder.place, self._gone):
             above = self._met_at((root, parts[:-1]))
             if above is not None and parts[-1] in above.unknown:
                 self._closed = folder.place
                 return
             self._gone = folder.place
-            # A new name of the same kind hides what was below it when its own row is stored.
-            gone = [] if not parts or (above is not None and parts[-1] in above.new) else [parts[-1]]
+            gone = [parts[-1]] if parts else []
+            instead = above.new.get(parts[-1]) if above is not None and parts else None
         for directory in folder.lines():
             yield Change(
                 home=home,
                 is_met=False,
                 is_first=False,
                 gone=gone,
+                instead=instead,
                 lost=list(directory.entries),
                 lost_directories=int(not directory.run),
             )
@@ -205,7 +221,7 @@ class _Met:
     """A directory that the walk met: names that the base does not have there, and names that can't be looked at."""
 
     place: Place
-    new: set[bytes] = field(default_factory=set)
+    new: dict[bytes, Fate] = field(default_factory=dict)
     unknown: set[bytes] = field(default_factory=set)
 
 

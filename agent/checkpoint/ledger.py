@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from agent.checkpoint.compare import Change
+from agent.checkpoint.compare import Change, Fate
 from agent.checkpoint.counts import Counts
 from agent.checkpoint.segment import split
 from agent.model.checkpoint import Directory, Entry, EntryType, Left, Totals
@@ -27,8 +27,8 @@ class Job:
     entry: Entry
     before: Entry | None = None
     """The row of its name in the last head."""
-    over: bool = False
-    """Its directory is in the last head, where a directory may have had its name."""
+    fate: Fate | None = None
+    """Of a name that is new in a directory of the last head."""
     old: bool = False
     """What the last head refers to is older than a head may refer to: it has to be stored again."""
     same: bool = False
@@ -114,8 +114,10 @@ class Ledger:
         """Take in what differs in a directory; return the files that have to be stored."""
         home = change.home if change.home.stat is None else replace(change.home, stat=None, xattrs={})
         self._counts.directories += int(change.is_first and not change.is_known) - change.lost_directories
-        if change.home.stat is not None or change.gone:
-            self._line(change.home).gone += change.gone
+        is_hidden = change.instead is not None and change.instead.is_stored
+        gone = [] if is_hidden else change.gone
+        if change.home.stat is not None or gone:
+            self._line(change.home).gone += gone
         for entry in change.lost:
             self._counts.take(entry)
         jobs = []
@@ -129,11 +131,11 @@ class Ledger:
                         old=fresh.old,
                         same=fresh.same,
                         stored=fresh.stored,
-                        over=change.is_known,
+                        fate=fresh.fate,
                     )
                 )
             else:
-                self._put(home, entry, fresh.before, over=change.is_known)
+                self._put(home, entry, fresh.before, fresh.fate)
         self._under_way.update(dict.fromkeys(jobs))
         self.files_total += len(jobs)
         self.bytes_total += sum(job.entry.stat.size for job in jobs)
@@ -142,7 +144,7 @@ class Ledger:
     def settle(self, job: Job, entry: Entry, *, shared: bool = False) -> None:
         """Note that a file is stored as `entry`; `shared`: its bytes are those of a hard link that is counted."""
         del self._under_way[job]
-        self._put(job.home, entry, job.before, over=job.over, shared=shared)
+        self._put(job.home, entry, job.before, job.fate, shared=shared)
         self.files_done += 1
         self.bytes_done += job.entry.stat.size
 
@@ -151,7 +153,6 @@ class Ledger:
         self._forget(job)
         if job.before is not None:
             self._counts.take(job.before)
-        if job.over:
             self._line(job.home).gone.append(job.entry.name)
 
     def leave(self, job: Job) -> None:
@@ -174,14 +175,17 @@ class Ledger:
         self.files_total -= 1
         self.bytes_total -= job.entry.stat.size
 
-    def _put(self, home: Directory, entry: Entry, before: Entry | None, *, over: bool, shared: bool = False) -> None:
+    def _put(
+        self, home: Directory, entry: Entry, before: Entry | None, fate: Fate | None, *, shared: bool = False
+    ) -> None:
         if entry == before:
             return
         line = self._line(home)
         line.entries.append(entry)
         if before is not None:
             self._counts.take(before)
-        elif over:  # what may have been below a directory of this name is hidden
+        elif fate is not None:
+            fate.is_stored = True
             line.gone.append(entry.name)
         self._counts.add(entry, shared=shared)
 

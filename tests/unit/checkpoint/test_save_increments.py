@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from agent.checkpoint import save
 from agent.checkpoint.choice import Choice
-from agent.checkpoint.opening import Opening
 from agent.checkpoint.outline import pass_of
-from agent.checkpoint.survey import Survey
 from agent.model.checkpoint import EntryType, Totals
-from tests.fakes.saved import PREFIX, directories, tree_of, tree_on_disk
+from tests.fakes.saved import directories, tree_of, tree_on_disk
 from tests.fakes.saved_again import Node, plant
 
 
@@ -123,18 +121,18 @@ async def test_whatever_became_of_a_name_the_next_head_says_so(node, change):
     assert again.segments == head.segments
 
 
-async def test_a_directory_that_became_a_file_is_hidden_with_the_row_of_the_file_only(node, executor):
-    """Were it hidden when the walk is past it, the row might stand in an older segment by then, and be hidden too."""
+async def test_a_directory_that_became_a_file_that_is_left_behind_is_neither_held_nor_counted(node):
     plant(node.root)
+    (node.root / "a" / "hard").unlink()
     await node.save()
     directory_to_file(node.root)
-    opening = Opening(store=node.store, prefix=PREFIX, cache=node.cache, executor=executor)
-    survey = Survey([node.root], [], executor)
-    await survey.open()
-    base = await opening.base(survey.roots)
-    changes = [change async for found in survey.slices(base) for change in found.changes]
-    (below,) = [change for change in changes if not change.is_met]
-    assert (below.gone, [entry.name for entry in below.lost]) == ([], [b"file"])
+    head = await node.save(choice=Choice(most_bytes=0))
+    assert f"{node.root}/c" in head.left.paths
+    assert os.fsencode(node.root / "c" / "file") not in await tree_of(node.store, head)
+    assert head.totals == await totals_of(node.store, head)
+    head = await node.save()
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    assert head.totals == await totals_of(node.store, head)
 
 
 async def test_files_whose_metadata_changed_are_read_and_not_sent_again(node):

@@ -1,4 +1,6 @@
-from agent.checkpoint.compare import Change, Fresh
+import pytest
+
+from agent.checkpoint.compare import Change, Fate, Fresh
 from agent.checkpoint.head import HEAD_BYTES, encode
 from agent.checkpoint.ledger import PATHS, TROUBLES, Ledger, directories_of, text_of
 from agent.checkpoint.transfer import MIB, part_size_for
@@ -80,11 +82,27 @@ def test_what_is_given_back_is_new_again_in_order():
     assert directory.stat is not None
 
 
-def test_a_new_name_in_a_known_directory_hides_what_was_below_it():
-    ledger, (job,) = met(a_file(b"b"), is_known=True, gone=[b"z"])
-    ledger.settle(job, job.entry)
-    (directory,) = directories_of(ledger.take())
-    assert directory.gone == (b"b", b"z")
+@pytest.mark.parametrize("is_stored_first", [True, False])
+def test_the_row_of_a_new_name_hides_a_directory_that_had_it_whenever_the_walk_comes_past(is_stored_first):
+    """Hidden again later, the row might stand in an older segment by then, and be hidden too."""
+    ledger, fate = Ledger([b"/scratch"]), Fate()
+    entry = a_file(b"b")
+    fresh = Fresh(name=b"b", stat=None, before=None, fate=fate)
+    (job,) = ledger.meet(Change(home=a_directory(b"d", stat=None), entries=[(entry, fresh)]))
+    vanished = Change(home=a_directory(b"d", stat=None), is_met=False, is_first=False, gone=[b"b"], instead=fate)
+    if is_stored_first:
+        ledger.settle(job, entry)
+        (directory,) = directories_of(ledger.take())
+        assert (directory.gone, directory.entries) == ((b"b",), (entry,))
+        ledger.meet(vanished)
+        assert not ledger.has_news
+    else:
+        ledger.meet(vanished)
+        (directory,) = directories_of(ledger.take())
+        assert (directory.gone, directory.entries) == ((b"b",), ())
+        ledger.settle(job, entry)
+        (directory,) = directories_of(ledger.take())
+        assert (directory.gone, directory.entries) == ((b"b",), (entry,))
 
 
 def test_special_files_are_counted_as_skipped():
