@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.model.checkpoint import Stat
+from agent.scratch.attributes import path_in
 
 _ACLS: Final = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
 _ANYBODYS_MODE = 0o1777
@@ -28,11 +29,14 @@ def apply(fd: int, stat: Stat, xattrs: Mapping[str, bytes], *, owner: bool) -> l
     return trouble
 
 
-def apply_to_link(name: bytes, folder: int, stat: Stat, *, owner: bool) -> None:
-    """Give a symbolic link its owner and time. Raises OSError."""
+def apply_to_link(name: bytes, folder: int, stat: Stat, xattrs: Mapping[str, bytes], *, owner: bool) -> list[str]:
+    """Give a symbolic link its attributes, as `apply` does. Only root may set those that a link can have."""
+    trouble = []
     if owner:
         os.chown(name, stat.uid, stat.gid, dir_fd=folder, follow_symlinks=False)
+        trouble = _set(path_in(folder, name), xattrs, follow=False)
     os.utime(name, ns=(stat.mtime_ns, stat.mtime_ns), dir_fd=folder, follow_symlinks=False)
+    return trouble
 
 
 def _is_anybodys(name: str) -> bool:
@@ -40,12 +44,16 @@ def _is_anybodys(name: str) -> bool:
 
 
 def _apply_xattrs(fd: int, xattrs: Mapping[str, bytes]) -> list[str]:
-    trouble = []
     for name in _inherited(fd, xattrs):
         os.removexattr(fd, name)
+    return _set(fd, xattrs, follow=True)
+
+
+def _set(subject: int | bytes, xattrs: Mapping[str, bytes], *, follow: bool) -> list[str]:
+    trouble = []
     for name, value in xattrs.items():
         try:
-            os.setxattr(fd, name, value)
+            os.setxattr(subject, name, value, follow_symlinks=follow)
         except OSError as error:
             trouble.append(f"attribute {name} not set: {error.strerror}")
     return trouble

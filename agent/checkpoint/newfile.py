@@ -80,11 +80,12 @@ def finish(fd: int, folder: int, working: bytes, entry: Entry, *, owner: bool, o
     return trouble
 
 
-def make_link(folder: int, working: bytes, entry: Entry, *, owner: bool, overwrite: bool) -> None:
-    """Make a symbolic link as it was. Raises OSError as `finish` does."""
+def make_link(folder: int, working: bytes, entry: Entry, *, owner: bool, overwrite: bool) -> list[str]:
+    """Make a symbolic link as it was; return what could not be set. Raises OSError as `finish` does."""
     os.symlink(entry.target, working, dir_fd=folder)
-    apply_to_link(working, folder, entry.stat, owner=owner)
+    trouble = apply_to_link(working, folder, entry.stat, entry.xattrs, owner=owner)
     publish(folder, working, entry.name, overwrite=overwrite)
+    return trouble
 
 
 def link(source: int, name: bytes, folder: int, working: bytes) -> os.stat_result:

@@ -154,11 +154,12 @@ class Placing:
     def _symlink(self, member: Member, folder: int) -> Placed:
         working = self._name()
         try:
-            newfile.make_link(folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
+            trouble = newfile.make_link(folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
         except OSError:
             newfile.discard(folder, working)
             raise
-        return Placed(member=member, failed=False)
+        found = os.stat(member.entry.name, dir_fd=folder, follow_symlinks=False)
+        return _placed(member, found, trouble)
 
     def _file(self, member: Member, folder: int, data: memoryview) -> Placed:
         working = self._name()
@@ -179,10 +180,7 @@ class Placing:
         found = os.fstat(fd)
         if self._written is not None and not trouble:
             self._written.file(found)
-        if member.group is not None:
-            place, name = member.folder.place, member.entry.name
-            member.group.source = Source(place=place, name=name, device=found.st_dev, inode=found.st_ino)
-        return Placed(member=member, failed=False, problems=tuple(_problem(member, detail) for detail in trouble))
+        return _placed(member, found, trouble)
 
     def _name(self) -> bytes:
         return self._working + b"%d" % next(self._numbers)
@@ -195,6 +193,14 @@ class Begun:
     member: Member
     working: bytes
     fd: int
+
+
+def _placed(member: Member, found: os.stat_result, trouble: Sequence[str]) -> Placed:
+    """Return that a member is in its place, for other names of it to be linked to."""
+    if member.group is not None:
+        place, name = member.folder.place, member.entry.name
+        member.group.source = Source(place=place, name=name, device=found.st_dev, inode=found.st_ino)
+    return Placed(member=member, failed=False, problems=tuple(_problem(member, detail) for detail in trouble))
 
 
 def failure(member: Member, error: OSError) -> Placed:

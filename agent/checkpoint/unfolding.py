@@ -10,13 +10,13 @@ from typing import Final, Self
 from agent.checkpoint.newfile import Standing, standing
 from agent.checkpoint.target import LEFTOVER, Place, Target
 from agent.checkpoint.units import Batch, Folder, Group, Large, Link, Member, Source, units
-from agent.model.checkpoint import Directory, Entry, EntryType
+from agent.model.checkpoint import Directory, Entry
 
 _CHUNK: Final = 2_000
 _DIRECTORY: Final = 20
 """A directory costs about as much as so many entries."""
 
-_GroupKey = tuple[str, int, int, int, int]
+_GroupKey = tuple[str, int, int, int, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,5 +170,4 @@ def _is_below(place: Place, above: Place) -> bool:
 def _group(entry: Entry) -> _GroupKey:
     """Names of one file agree in all of this; a delta may know one of them that has changed since."""
     crc = entry.ref.crc64nvme if entry.ref is not None else 0
-    kind = 0 if entry.type is EntryType.FILE else 1
-    return (entry.link, entry.stat.size, entry.stat.mtime_ns, crc, kind)
+    return (entry.link, entry.stat.size, entry.stat.mtime_ns, crc, entry.target)

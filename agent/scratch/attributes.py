@@ -45,22 +45,36 @@ def xattrs_of(fd: int) -> dict[str, bytes]:
 
     Raises OSError for what is wrong with the disk, and where there are too many.
     """
+    return _xattrs(fd, follow=True)
+
+
+def xattrs_of_link(name: bytes, folder: int) -> dict[str, bytes]:
+    """Return those of a symbolic link itself, in an open directory. Raises OSError as `xattrs_of` does."""
+    return _xattrs(path_in(folder, name), follow=False)
+
+
+def path_in(folder: int, name: bytes) -> bytes:
+    """Return the path of a name in an open directory, for calls that take none beside a descriptor."""
+    return b"/proc/self/fd/%d/%b" % (folder, name)
+
+
+def _xattrs(subject: int | bytes, *, follow: bool) -> dict[str, bytes]:
     try:
-        names = os.listxattr(fd)
+        names = os.listxattr(subject, follow_symlinks=follow)
     except OSError as error:
         if error.errno not in _NONE_OF_OURS:
             raise
         return {}
-    values = ((name, _value(fd, name)) for name in sorted(names))
+    values = ((name, _value(subject, name, follow=follow)) for name in sorted(names))
     found = {name: value for name, value in values if value is not None}
     if sum(map(len, found.values())) > MOST_XATTRS:
         raise OSError(E2BIG, "more extended attributes than are saved")
     return found
 
 
-def _value(fd: int, name: str) -> bytes | None:
+def _value(subject: int | bytes, name: str, *, follow: bool) -> bytes | None:
     try:
-        return os.getxattr(fd, name)
+        return os.getxattr(subject, name, follow_symlinks=follow)
     except OSError as error:
         if error.errno not in _NONE_OF_OURS:
             raise

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from operator import attrgetter
 
 from agent.model.checkpoint import Directory, Entry, EntryType, Stat
-from agent.scratch.attributes import FORMATS, stat_of, type_of
+from agent.scratch.attributes import FORMATS, stat_of, type_of, xattrs_of_link
 from agent.scratch.tree import Tree
 
 Row = tuple[int, int, int, int, int, int, int]
@@ -92,19 +92,13 @@ def entry_of(tree: Tree, path: bytes, name: bytes, found: os.stat_result) -> Ent
     kind = type_of(found)
     if kind is None:
         return None
-    return Entry(
-        name=name,
-        type=kind,
-        stat=stat_of(found),
-        target=_target(tree, path, name) if kind is EntryType.SYMLINK else b"",
-        link=f"{found.st_dev}:{found.st_ino}" if kind is EntryType.FILE and found.st_nlink > 1 else "",
-    )
+    link = f"{found.st_dev}:{found.st_ino}" if found.st_nlink > 1 and not kind.is_skipped else ""
+    if kind is not EntryType.SYMLINK:
+        return Entry(name=name, type=kind, stat=stat_of(found), link=link)
+    with tree.folder(path) as fd:
+        target, xattrs = os.readlink(name, dir_fd=fd), xattrs_of_link(name, fd)
+    return Entry(name=name, type=kind, stat=stat_of(found), target=target, link=link, xattrs=xattrs)
 
 
 def is_directory(found: os.stat_result) -> bool:
     return stat.S_ISDIR(found.st_mode)
-
-
-def _target(tree: Tree, path: bytes, name: bytes) -> bytes:
-    with tree.folder(path) as fd:
-        return os.readlink(name, dir_fd=fd)

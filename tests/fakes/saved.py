@@ -96,7 +96,7 @@ async def tree_of(store, head):
 async def _entry(store, entry):
     owner = _owner(entry.stat)
     if entry.type is EntryType.SYMLINK:
-        return ("l", *owner, entry.target)
+        return ("l", *owner, entry.target, dict(entry.xattrs))
     if entry.type is not EntryType.FILE:
         return (entry.type.value, *owner)
     data = b""
@@ -128,7 +128,7 @@ def _on_disk(path):
     owner = (stat.S_IMODE(said.st_mode), said.st_uid, said.st_gid, said.st_mtime_ns)
     kind = stat.S_IFMT(said.st_mode)
     if kind == stat.S_IFLNK:
-        return ("l", *owner, os.readlink(path))  # noqa: PTH115 - bytes
+        return ("l", *owner, os.readlink(path), _xattrs(path))  # noqa: PTH115 - bytes
     if kind == stat.S_IFDIR:
         return ("d", *owner, _xattrs(path))
     if kind == stat.S_IFREG:
@@ -138,7 +138,8 @@ def _on_disk(path):
 
 
 def _xattrs(path):
-    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    names = os.listxattr(path, follow_symlinks=False)
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
 
 
 def _owner(found):

@@ -201,8 +201,8 @@ class Scratch:
             return
         tree = await tree_of(self.store, newest)
         torn = await self._torn(newest)
-        self._counted = self._counted and head is not None and head.complete and not one.meddling
-        if self._counted:  # else what hides a directory may be counted and not stored
+        self._counted = self._counted and head is not None and not one.meddling
+        if self._counted:  # else names of one file may be met at different times
             assert newest.totals == await totals_of(self.store, newest)
         for path, value in tree.items():
             assert path == os.fsencode(self.root) or tree[os.path.dirname(path)][0] == "d"  # noqa: PTH120 - bytes
@@ -260,13 +260,13 @@ def below(root):
 
 
 def linked(root):
-    """Which names are one regular file."""
+    """Which names are one file, or one symbolic link."""
     names = {}
-    for above, _, files in os.walk(os.fsencode(root)):
-        for name in files:
+    for above, folders, files in os.walk(os.fsencode(root)):
+        for name in folders + files:
             path = above + b"/" + name
             found = os.lstat(path)
-            if stat.S_ISREG(found.st_mode):
+            if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
                 names.setdefault(found.st_ino, set()).add(path.removeprefix(os.fsencode(root)))
     return sorted(sorted(group) for group in names.values() if len(group) > 1)
 

@@ -12,7 +12,7 @@ from agent.checkpoint.restore import Restorer
 from agent.checkpoint.verify import verify
 from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import FlakyStore
-from tests.fakes.saved import PART, PREFIX, a_saver, tree_on_disk
+from tests.fakes.saved import PART, PREFIX, a_saver, tree_of, tree_on_disk
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def change(files, chance):
 def linked(root):
     """Which names are one file."""
     names = {}
-    for above, _, files in os.walk(root):
-        for name in files:
+    for above, folders, files in os.walk(root):
+        for name in folders + files:
             path = os.path.join(above, name)  # noqa: PTH118 - os.walk gives text
             names.setdefault(os.lstat(path).st_ino, set()).add(path.removeprefix(str(root)))
     return sorted(map(sorted, names.values()))
@@ -124,6 +124,22 @@ async def test_p2_a_restored_tree_is_the_tree_that_was_saved(root, tmp_path, sto
     await saver.copy()
     commit = await saver.commit()
     assert commit.head.complete
+    assert await round_trip(store, commit, tmp_path / "back", executor) == below(root)
+    assert linked(tmp_path / "back") == linked(root)
+
+
+async def test_p2_symbolic_links_keep_their_other_names_and_their_attributes(root, tmp_path, store, executor):
+    (root / "d").mkdir()
+    (root / "link").symlink_to("d")
+    os.link(root / "link", root / "d" / "again", follow_symlinks=False)
+    os.link(root / "link", root / "d" / "more", follow_symlinks=False)
+    (root / "alone").symlink_to("d")
+    for name in ("trusted.note", "security.note"):
+        os.setxattr(root / "link", name, b"\0on the link", follow_symlinks=False)
+    saver = a_saver(store, root, executor)
+    await saver.copy()
+    commit = await saver.commit()
+    assert await tree_of(store, commit.head) == tree_on_disk(root)
     assert await round_trip(store, commit, tmp_path / "back", executor) == below(root)
     assert linked(tmp_path / "back") == linked(root)
 
