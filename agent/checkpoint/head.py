@@ -41,7 +41,7 @@ def encode(head: Head) -> bytes:
         "complete": head.complete,
         "quiesced": head.quiesced,
         "totals": asdict(head.totals),
-        "left": asdict(head.left),
+        "left": {name: value for name, value in asdict(head.left).items() if value is not None},
         "jobs": [dict(job) for job in head.jobs],
     }
     blob = json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False).encode("ascii")
@@ -138,7 +138,12 @@ def _segment(value: Any) -> SegmentRef:
 
 def _left(value: dict[str, Any]) -> Left:
     paths = tuple(text(path, "path", most=HEAD_BYTES) for path in items(value.get("paths", []), "paths"))
-    return Left(files=number(value["files"], "files"), bytes=number(value["bytes"], "bytes"), paths=paths)
+    return Left(
+        files=number(value["files"], "files"),
+        bytes=number(value["bytes"], "bytes"),
+        paths=paths,
+        seen=number(value["seen"], "seen") if "seen" in value else None,
+    )
 
 
 def _totals(value: dict[str, Any]) -> Totals:

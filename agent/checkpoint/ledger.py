@@ -81,6 +81,7 @@ class Ledger:
         self._counts = Counts()
         self.walked = False
         """The walk came to its end."""
+        self._files_seen = 0
         self.files_total = 0
         self.bytes_total = 0
         self.files_done = 0
@@ -137,6 +138,7 @@ class Ledger:
             else:
                 self._put(home, entry, fresh.before, fresh.fate)
         self._under_way.update(dict.fromkeys(jobs))
+        self._files_seen += change.files + len(jobs)
         self.files_total += len(jobs)
         self.bytes_total += sum(job.entry.stat.size for job in jobs)
         return jobs
@@ -231,6 +233,7 @@ class Ledger:
             files=self._left_files + len(self._under_way),
             bytes=self._left_bytes + sum(job.entry.stat.size for job in self._under_way),
             paths=tuple(_first(map(text_of, paths))),
+            seen=None if self.walked else self._files_seen,
         )
 
 

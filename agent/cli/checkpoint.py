@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agent.cli import socket
 from agent.cli.exits import Exit
-from agent.cli.output import document, note, say, size, span
+from agent.cli.output import document, note, say, size, span, unwalked
 from agent.cli.progress import display
 from agent.errors import SettingsInvalid
 from agent.model.progress import Progress
@@ -74,4 +74,6 @@ def _tell(saved: Mapping[str, Any], *, seconds: float, as_json: bool) -> int:
             note(trouble)
         if left["files"]:
             note(f"left behind: {left['files']:,} files, {size(left['bytes'])}")
+        if left.get("seen") is not None:
+            note(unwalked(left["seen"]))
     return Exit.DONE if saved["complete"] else Exit.INCOMPLETE

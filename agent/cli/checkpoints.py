@@ -11,7 +11,7 @@ from agent.checkpoint.format import FormatInvalid
 from agent.checkpoint.together import one_error
 from agent.cli.bucket import Place, add_filters, opened, place
 from agent.cli.exits import Exit
-from agent.cli.output import document, note, say, size
+from agent.cli.output import document, note, say, size, unwalked
 from agent.clock import stamp
 from agent.model.checkpoint import Commit
 from agent.settings import Settings, load
@@ -80,6 +80,7 @@ def summary(commit: Commit) -> dict[str, Any]:
         "torn": head.totals.torn,
         "left_files": head.left.files,
         "left_bytes": head.left.bytes,
+        "seen_files": head.left.seen,
         "key": commit.key,
         "digest": commit.digest,
     }
@@ -90,6 +91,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
     rows = [
         f"{each['id']}  {each['node']:{width}}  {'complete' if each['complete'] else 'PARTIAL':8}"
         f"  {each['files']:>10,}  {size(each['bytes']):>10}  {each['created_at'][:19].replace('T', ' ')}"
+        f"{'' if each['seen_files'] is None else '  ' + unwalked(each['seen_files'])}"
         for each in found
     ]
     head = f"{'ID':29}  {'NODE':{width}}  {'STATE':8}  {'FILES':>10}  {'BYTES':>10}  COMMITTED (UTC)"

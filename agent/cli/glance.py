@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from agent.cli.output import size, span
+from agent.cli.output import size, span, unwalked
 from agent.clock import parse_stamp
 
 Document = Mapping[str, Any]
@@ -107,6 +107,8 @@ def _checkpoint(checkpoint: Document, now: datetime) -> str:
     text += f", {checkpoint['files']:,} files, {size(checkpoint['bytes'])}, {_age(checkpoint['created_at'], now)} ago"
     if checkpoint.get("left_files"):
         text += f"; left behind: {checkpoint['left_files']:,} files, {size(checkpoint['left_bytes'])}"
+    if checkpoint.get("seen_files") is not None:
+        text += f"; {unwalked(checkpoint['seen_files'])}"
     return f"{text}; changed while read: {checkpoint['torn']:,} files" if checkpoint.get("torn") else text
 
 

@@ -35,6 +35,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def unwalked(seen: int) -> str:
+    """Return what a checkpoint lacks of which the walk had met so many files when its time was over."""
+    return f"the walk did not finish: {seen:,} files seen so far"
+
+
 def span(seconds: float) -> str:
     """Return seconds for people: "42 s", "1 min 33 s", "3 h 5 min", "2 d 4 h"."""
     whole = max(0, int(seconds))

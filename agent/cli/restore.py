@@ -16,7 +16,7 @@ from agent.cli.adoption import adopt, written_for
 from agent.cli.bucket import Place, add_filters, opened, place
 from agent.cli.exits import Exit
 from agent.cli.named import checkpoint_id, note_problems, told_of
-from agent.cli.output import document, note, say, size, span
+from agent.cli.output import document, note, say, size, span, unwalked
 from agent.cli.progress import Told, display
 from agent.cli.times import before
 from agent.clock import SystemClock, stamp
@@ -134,6 +134,7 @@ def _result(chosen: argparse.Namespace, commit: Commit, restored: Restored, *, s
         "torn": restored.torn,
         "left_files": head.left.files,
         "left_bytes": head.left.bytes,
+        "seen_files": head.left.seen,
         "problem_count": restored.problem_count,
         "problems": [told_of(problem, commit.head) for problem in restored.problems],
         "dry_run": chosen.dry_run,
@@ -156,6 +157,8 @@ def _say(chosen: argparse.Namespace, commit: Commit, told: dict[str, Any]) -> No
         note(f"not made (sockets, FIFOs, devices): {told['not_made']:,}")
     if told["left_files"]:
         note(f"never saved: {told['left_files']:,} files, {size(told['left_bytes'])}")
+    if told["seen_files"] is not None:
+        note(unwalked(told["seen_files"]))
     if told["torn"]:
         note(f"changed while they were saved: {told['torn']:,} files")
     note_problems(told)

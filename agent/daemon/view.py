@@ -148,6 +148,7 @@ def _checkpoint(saved: Saved) -> Json:
         "bytes": saved.totals.bytes,
         "left_files": saved.left.files,
         "left_bytes": saved.left.bytes,
+        "seen_files": saved.left.seen,
         "torn": saved.totals.torn,
     }
 

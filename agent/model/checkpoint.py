@@ -124,11 +124,16 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What was seen on the disk and is not in the checkpoint; `paths` are the first thousand, as text."""
+    """What was seen on the disk and is not in the checkpoint; `paths` are the first thousand, as text.
+
+    `seen`: the walk did not come to its end, and had met so many files by then: how many more there are nobody knows.
+    None when it did.
+    """
 
     files: int = 0
     bytes: int = 0
     paths: tuple[str, ...] = ()
+    seen: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,12 @@ def test_fields_of_later_writers_are_ignored_and_absent_counts_are_0():
     value = json.loads(encode(HEAD)) | {"later": 1}
     value["totals"] = {"files": 3}
     assert decode(json.dumps(value).encode()).totals == Totals(files=3)
+
+
+def test_only_a_walk_that_did_not_finish_is_told_of():
+    assert "seen" not in json.loads(encode(HEAD))["left"]
+    head = replace(HEAD, complete=False, left=Left(files=1, seen=7))
+    assert decode(encode(head)) == head
 
 
 @pytest.mark.parametrize(

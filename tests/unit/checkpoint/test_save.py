@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.checkpoint import survey
+from agent.checkpoint.choice import Choice
 from agent.errors import PermanentError
 from agent.scratch.tree import RootMissing
 from agent.store.base import StoreDenied
@@ -75,6 +77,30 @@ async def test_p2_special_files_are_recorded_and_never_opened(root, store, execu
     commit = await saver.commit()
     assert await tree_of(store, commit.head) == tree_on_disk(root)
     assert (commit.head.totals.skipped, commit.head.complete) == (3, True)
+
+
+async def test_p3_a_head_says_that_the_walk_did_not_finish_and_how_far_it_came(root, store, executor, monkeypatch):
+    monkeypatch.setattr(survey, "SLICE", 5)  # a constant
+    for number in range(10):
+        (root / f"{number}").mkdir()
+        for name in range(5):
+            (root / f"{number}" / f"{name}").write_bytes(b"x")
+
+    class Cutting(Choice):
+        def takes(self, entry):
+            copying.cancel()
+            return True
+
+    saver = a_saver(store, root, executor, choice=Cutting())
+    copying = asyncio.create_task(saver.copy())
+    await asyncio.wait([copying])
+    head = (await saver.commit()).head
+    assert (head.complete, head.left.seen) == (False, 5)
+    assert await newest_head(store) == head
+    again = a_saver(store, root, executor)
+    await again.copy()
+    head = (await again.commit()).head
+    assert (head.complete, head.left.seen) == (True, None)
 
 
 async def test_p2_holes_are_neither_sent_nor_lost(root, store, executor):

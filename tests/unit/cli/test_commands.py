@@ -152,12 +152,16 @@ def test_a_checkpoint_as_json_prints_only_the_document(command, daemon):
 
 
 def test_a_partial_checkpoint_exits_4(command, daemon):
-    left = {"files": 2, "bytes": 2048, "paths": ["/scratch/a"]}
+    left = {"files": 2, "bytes": 2048, "paths": ["/scratch/a"], "seen": 7000}
     daemon.answers["checkpoint"] = [{"result": SAVED | {"complete": False, "left": left, "trouble": ["read a: gone"]}}]
     done = command("checkpoint")
     assert done.returncode == 4
     assert "PARTIAL" in done.stdout
-    assert done.stderr == "hpc-agent: read a: gone\nhpc-agent: left behind: 2 files, 2.0 KiB\n"
+    assert done.stderr.splitlines() == [
+        "hpc-agent: read a: gone",
+        "hpc-agent: left behind: 2 files, 2.0 KiB",
+        "hpc-agent: the walk did not finish: 7,000 files seen so far",
+    ]
 
 
 def test_a_checkpoint_that_is_refused_says_why(command, daemon):

@@ -105,7 +105,7 @@ def test_at_rest_the_outcome_and_the_checkpoint_are_shown():
         complete=False,
         created_at=NOON,
         totals=Totals(files=7, bytes=70),
-        left=Left(files=3, bytes=30),
+        left=Left(files=3, bytes=30, seen=8),
     )
     state = Evacuation(
         effects=Effects.of(Mode.ACT),
@@ -116,7 +116,7 @@ def test_at_rest_the_outcome_and_the_checkpoint_are_shown():
     )
     document = shown(state, saved=saved)
     assert document["outcome"] == "PARTIAL"
-    assert document["checkpoint"]["left_files"] == 3
+    assert (document["checkpoint"]["left_files"], document["checkpoint"]["seen_files"]) == (3, 8)
     assert document["checkpoint"]["complete"] is False
 
 
