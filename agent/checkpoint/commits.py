@@ -7,6 +7,7 @@ anywhere is no harm: what is in no acknowledged segment goes into the next one.
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -16,6 +17,8 @@ from agent.checkpoint import head as heads
 from agent.checkpoint import segment as segments
 from agent.checkpoint.base import Base, Layer
 from agent.checkpoint.cache import Cache
+from agent.checkpoint.counts import at_least
+from agent.checkpoint.format import FormatInvalid
 from agent.checkpoint.keys import HeadKey, full, head_key, segment_key
 from agent.checkpoint.ledger import Ledger, Line, Standing, directories_of
 from agent.checkpoint.merge import merge
@@ -24,6 +27,7 @@ from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.together import bounded
 from agent.checksum import crc64nvme
 from agent.clock import Clock, parse_stamp, stamp
+from agent.errors import PermanentError
 from agent.model.checkpoint import Commit, Head, SegmentRef
 from agent.scratch.walk import join
 from agent.store.base import ObjectExists, ObjectStore
@@ -34,7 +38,13 @@ MOST_SEGMENTS = 64
 KEEP_SECONDS = 5.0
 """A disk of our own that takes longer is given up."""
 
+HELD_BACK = "the earlier checkpoint stands; give the role s3:GetObject, or run the version that wrote it"
+
 T = TypeVar("T")
+
+
+class HeadHeldBack(PermanentError):
+    """A head could take from the checkpoint what an earlier one holds."""
 
 
 class Commits:
@@ -64,6 +74,8 @@ class Commits:
         self._clock = clock
         self._numbers = count(1)
         self._base: tuple[SegmentRef, ...] = ()
+        self._below: Head | None = None
+        self._is_held_back = False
         self._segments: list[SegmentRef] = []
         self._fresh: list[tuple[SegmentRef, Layer]] = []
         self._last: Commit | None = None
@@ -72,6 +84,21 @@ class Commits:
     def build_on(self, base: Base) -> None:
         """Name the segments of `base` below those of this life."""
         self._base = base.head.segments
+
+    def keep_below(self, earlier: Head) -> None:
+        """Name the segments of an earlier head of the checkpoint that this life does not build on.
+
+        They go once the heads of this life hold all there is: until then one may hold too much (what was removed or
+        became something else since), never too little.
+        """
+        self._below = earlier
+
+    def hold_back(self) -> None:
+        """Put no head before it holds all there is: nobody here can tell what an earlier one names."""
+        self._is_held_back = True
+
+    def may_say(self, standing: Standing) -> bool:
+        return standing.complete or not self._is_held_back
 
     async def compact(self, base: Base) -> None:
         """Put one segment in the place of those of `base`, and name that from the next commit on."""
@@ -88,18 +115,20 @@ class Commits:
                 await self._put_lines(ledger, lines)
             if len(self._segments) > MOST_SEGMENTS:
                 await self._merge_smallest()
+            if not self.may_say(standing):
+                subject = f"head of {self._like.checkpoint}"
+                raise HeadHeldBack("put", subject, "an earlier one can't be read and may hold more", hint=HELD_BACK)
             head = replace(
                 self._like,
                 n=self._receipts.highest_head + 1,
                 created_at=parse_stamp(stamp(self._clock.now())),  # as a reader has it
-                segments=(*self._base, *self._segments),
-                totals=standing.totals,
                 left=standing.left,
                 complete=standing.complete,
                 jobs=tuple(_with_files(job, standing) for job in self._like.jobs),
             )
+            head = self._naming(head, standing)
             if self._last is None or not _says_the_same(self._last.head, head):
-                self._last = await self._put_head(head)
+                self._last = await self._put_head(head, standing)
                 self._committed(self._last)
                 await self._keep(self._last)
             return self._last
@@ -133,25 +162,40 @@ class Commits:
                 self._cache = None
         await self._receipts.rotate(self._executor)
 
-    async def _put_head(self, head: Head) -> Commit:
+    def _naming(self, head: Head, standing: Standing) -> Head:
+        """Return the head with its segments, and what they hold."""
+        if head.complete:
+            self._below = None
+        below = self._below
+        if below is None:
+            return replace(head, segments=(*self._base, *self._segments), totals=standing.totals)
+        return replace(
+            head, segments=(*below.segments, *self._segments), totals=at_least(standing.totals, below.totals)
+        )
+
+    async def _put_head(self, head: Head, standing: Standing) -> Commit:
         while True:
             body = heads.encode(head)
             digest = heads.digest(body)
             key = head_key(_name(head))
-            self._receipts.head(n=head.n, key=key, digest=digest)
+            self._receipts.head(n=head.n, key=key, digest=digest, body=body)
             await self._receipts.flush(self._executor)
-            if await self._put_once(full(self._prefix, key), body):
+            other = await self._put_once(full(self._prefix, key), body)
+            if other is None:
                 self._receipts.committed(head.n)
                 return Commit(head=head, key=key, digest=digest)
-            head = replace(head, n=head.n + 1)
+            with suppress(FormatInvalid):  # of another life, of which the receipts were lost
+                self.keep_below(heads.decode(other, key=key))
+            head = self._naming(replace(head, n=head.n + 1), standing)
 
-    async def _put_once(self, key: str, body: bytes) -> bool:
-        """Return whether `body` is what stands at `key`: a put whose reply was lost is refused when it is repeated."""
+    async def _put_once(self, key: str, body: bytes) -> bytes | None:
+        """Return what else stands at `key`: a put whose reply was lost is refused when it is repeated."""
         try:
             await self._store.put(key, body, crc64nvme=crc64nvme(body), if_absent=True)
         except ObjectExists:
-            return await self._store.get(key) == body
-        return True
+            found = await self._store.get(key)
+            return None if found == body else found
+        return None
 
     async def _merge_smallest(self) -> None:
         """Put one segment in the place of neighbours, half of all: those that are smallest together.

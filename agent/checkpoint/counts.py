@@ -1,6 +1,14 @@
 """How much a checkpoint holds, kept while rows are added to it and taken from it. Pure."""
 
+from dataclasses import asdict
+
 from agent.model.checkpoint import Entry, EntryType, Totals
+
+
+def at_least(one: Totals, other: Totals) -> Totals:
+    """Return what is certain of the sum of two, of which nobody knows how much is in both: the larger counts."""
+    others = asdict(other)
+    return Totals(**{name: max(count, others[name]) for name, count in asdict(one).items()})
 
 
 class Counts:

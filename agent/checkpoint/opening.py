@@ -2,19 +2,26 @@
 
 import asyncio
 from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
+from agent.checkpoint import head as heads
 from agent.checkpoint import segment as segments
 from agent.checkpoint.adopted import Adopted
 from agent.checkpoint.base import Base, Layer
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.catalog import load_head, load_segment
+from agent.checkpoint.format import FormatInvalid
 from agent.checkpoint.outline import encode, outline_of
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.together import blocking
-from agent.errors import PermanentError
-from agent.model.checkpoint import Commit, SegmentRef
+from agent.errors import IntegrityMismatch, PermanentError
+from agent.model.checkpoint import Commit, Head, SegmentRef
 from agent.store.base import ObjectMissing, ObjectStore
+
+DAMAGED = (IntegrityMismatch, FormatInvalid, ObjectMissing)
+"""Why nobody can read a segment any more."""
 
 
 class Opening:
@@ -29,6 +36,10 @@ class Opening:
         self._executor = executor
         self.trouble = ""
         """Why what was committed before can't be built on; empty when it can, or when there was nothing."""
+        self.unread: Head | None = None
+        """The head that can't be built on, with those of its segments that are not known to be damaged."""
+        self.is_blind = False
+        """There is a head, and nobody here can tell what it names."""
 
     async def base(
         self, roots: tuple[bytes, ...], receipts: Receipts | None = None, *, since: datetime | None = None
@@ -39,13 +50,20 @@ class Opening:
         """
         try:
             commit = await self._last(receipts)
-            if commit is None or commit.head.roots != roots or (since and commit.head.created_at < since):
-                return None
-            layers = await asyncio.gather(*map(self._layer, commit.head.segments))
         except PermanentError as error:
-            self.trouble = str(error)
+            self.trouble, self.is_blind = str(error), True
             return None
-        return Base(commit=commit, layers=layers)
+        if commit is None or commit.head.roots != roots or (since and commit.head.created_at < since):
+            return None
+        layers = await asyncio.gather(*map(self._layer_or_why, commit.head.segments))
+        whole = [layer for layer in layers if isinstance(layer, Layer)]
+        if len(whole) == len(layers):
+            return Base(commit=commit, layers=whole)
+        wrong = next(layer for layer in layers if isinstance(layer, PermanentError))
+        pairs = zip(commit.head.segments, layers, strict=True)
+        named = tuple(ref for ref, layer in pairs if not isinstance(layer, DAMAGED))
+        self.trouble, self.unread = str(wrong), replace(commit.head, segments=named)
+        return None
 
     async def adopted(self, roots: tuple[bytes, ...]) -> Adopted:
         """Return what restores have put below these roots and no head may hold yet."""
@@ -63,13 +81,19 @@ class Opening:
         for tried in receipts.earlier_heads if receipts else ():
             if kept is not None and kept.key == tried.key:
                 break
-            try:
+            if tried.body:
+                return Commit(head=heads.decode(tried.body, key=tried.key), key=tried.key, digest=tried.digest)
+            with suppress(ObjectMissing):
                 commit = await load_head(self._store, self._prefix, tried.key)
-            except ObjectMissing:
-                continue
-            if commit.digest == tried.digest:
-                return commit
+                if commit.digest == tried.digest:
+                    return commit
         return kept
+
+    async def _layer_or_why(self, ref: SegmentRef) -> Layer | PermanentError:
+        try:
+            return await self._layer(ref)
+        except PermanentError as error:
+            return error
 
     async def _layer(self, ref: SegmentRef) -> Layer:
         cache = self._cache

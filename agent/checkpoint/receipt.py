@@ -58,11 +58,12 @@ class UploadReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadReceipt:
-    """A head was about to be put."""
+    """A head was about to be put: whether it was or not, the segments that its `body` names are stored."""
 
     n: int
     key: str
     digest: str
+    body: bytes
 
 
 def line_of(record: Mapping[str, Any]) -> bytes:
@@ -70,7 +71,8 @@ def line_of(record: Mapping[str, Any]) -> bytes:
 
 
 def head_record(receipt: HeadReceipt) -> Mapping[str, Any]:
-    return {"r": "head", "n": receipt.n, "key": receipt.key, "digest": receipt.digest}
+    body = receipt.body.decode("ascii")
+    return {"r": "head", "n": receipt.n, "key": receipt.key, "digest": receipt.digest, "body": body}
 
 
 def object_record(receipt: ObjectReceipt) -> Mapping[str, Any]:
@@ -166,7 +168,8 @@ def part_in(record: Mapping[str, Any]) -> Part:
 
 
 def head_in(record: Mapping[str, Any]) -> HeadReceipt:
-    return HeadReceipt(n=int(record["n"]), key=str(record["key"]), digest=str(record["digest"]))
+    body = str(record.get("body", "")).encode("ascii")
+    return HeadReceipt(n=int(record["n"]), key=str(record["key"]), digest=str(record["digest"]), body=body)
 
 
 def _signature(sig: Sequence[int]) -> Signature:

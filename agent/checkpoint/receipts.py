@@ -133,9 +133,9 @@ class Receipts:
         self._keep_part(upload, part)
         self._note(part_record(upload, part))
 
-    def head(self, *, n: int, key: str, digest: str) -> None:
+    def head(self, *, n: int, key: str, digest: str, body: bytes) -> None:
         """Note a head that is about to be put."""
-        receipt = HeadReceipt(n=n, key=key, digest=digest)
+        receipt = HeadReceipt(n=n, key=key, digest=digest, body=body)
         self._keep_head(receipt)
         self._note(head_record(receipt))
 

@@ -250,6 +250,10 @@ class Saver:
         if base is not None:
             self._commits.build_on(base)
             self._ledger.build_on(base.head.totals)
+        elif self._opening.unread is not None and self._opening.unread.checkpoint == self._checkpoint:
+            self._commits.keep_below(self._opening.unread)
+        elif self._opening.is_blind:
+            self._commits.hold_back()
         self._adopted = await self._opening.adopted(self._survey.roots)
         return base
 
@@ -269,7 +273,7 @@ class Saver:
             if is_sent.is_set():
                 return
             due = loop.time() + self._commit_every
-            if self._ledger.has_news:
+            if self._ledger.has_news and self._commits.may_say(self._ledger.standing()):
                 await self.commit()
 
     async def _walk(self, base: Base | None) -> None:

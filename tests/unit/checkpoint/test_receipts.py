@@ -51,7 +51,7 @@ async def filled(path, executor):
     receipts.stored(OBJECT)
     receipts.begun(UPLOAD)
     receipts.part(UPLOAD.upload, PART)
-    receipts.head(n=4, key="k", digest="d")
+    receipts.head(n=4, key="k", digest="d", body=b"{}")
     receipts.committed(4)
     await receipts.flush(executor)
     receipts.close()
@@ -136,7 +136,7 @@ async def test_lines_of_many_workers_stay_whole_and_in_order(path, executor):
     receipts = Receipts.load(path)
 
     async def work(n):
-        receipts.head(n=n, key="k", digest="d")
+        receipts.head(n=n, key="k", digest="d", body=b"{}")
         await receipts.flush(executor)
 
     await asyncio.gather(*(work(n) for n in range(500)))
@@ -147,7 +147,7 @@ async def test_lines_of_many_workers_stay_whole_and_in_order(path, executor):
 async def test_p6_a_full_disk_is_trouble_and_stops_nothing(executor):
     receipts = Receipts.load(None)
     receipts._path = Path("/dev/full")  # reading it would never end
-    receipts.head(n=1, key="k", digest="d")
+    receipts.head(n=1, key="k", digest="d", body=b"{}")
     await receipts.flush(executor)
     assert "No space left" in receipts.trouble
     receipts.stored(OBJECT)
@@ -156,7 +156,7 @@ async def test_p6_a_full_disk_is_trouble_and_stops_nothing(executor):
 
 async def test_p6_a_directory_that_is_not_there_is_trouble(tmp_path, executor):
     receipts = Receipts.load(tmp_path / "nothing" / "receipts")
-    receipts.head(n=1, key="k", digest="d")
+    receipts.head(n=1, key="k", digest="d", body=b"{}")
     await receipts.flush(executor)
     assert "No such file" in receipts.trouble
 
@@ -170,7 +170,7 @@ async def test_p6_a_disk_that_hangs_is_given_up(tmp_path, executor, monkeypatch)
     monkeypatch.setattr(module, "WRITE_SECONDS", 0.01)  # a constant: the real one is too long for a test
     receipts = Receipts.load(None)
     receipts._path = tmp_path / "hangs"
-    receipts.head(n=1, key="k", digest="d")
+    receipts.head(n=1, key="k", digest="d", body=b"{}")
     await receipts.flush(executor)
     assert "did not answer" in receipts.trouble
     reader = os.open(tmp_path / "hangs", os.O_RDONLY | os.O_NONBLOCK)  # lets the thread go, whenever it comes there

@@ -1,6 +1,7 @@
 """A copier that was killed and started again: the same receipts, the same checkpoint, another life."""
 
 import asyncio
+import json
 import mmap
 import os
 import tempfile
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.checkpoint.choice import Choice
+from agent.checkpoint.commits import HeadHeldBack
 from agent.checkpoint.receipts import Receipts
+from agent.checksum import crc64nvme
 from agent.store.base import StoreDenied, UploadMissing
 from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import Failure, FlakyStore
@@ -321,20 +325,102 @@ async def test_p6_receipts_that_can_not_be_written_stop_nothing(root, store, exe
     assert await tree_of(store, commit.head) == tree_on_disk(root)
 
 
-async def test_p6_an_earlier_head_that_may_not_be_read_stops_nothing(root, store, executor, receipts):
-    plant(root)
-    first = a_saver(store, root, executor, receipts=receipts())
-    await first.copy()
-    await first.commit()
+class Unreadable(Wire):
+    """A store that lets nobody read the keys that a test says."""
 
-    class Writing(FlakyStore):
-        async def get(self, key, **options):
+    def __init__(self, store, *, denied, cut_at=None):
+        super().__init__(store, cut_at=cut_at)
+        self._denied = denied
+
+    async def get(self, key, **options):
+        if self._denied in key:
             raise StoreDenied("get", key, "no")
+        return await super().get(key, **options)
 
-    second = a_saver(Writing(store), root, executor, receipts=receipts())
+
+async def saved(store, root, executor, kept):
+    saver = a_saver(store, root, executor, receipts=kept)
+    await saver.copy()
+    return (await saver.commit()).head
+
+
+async def test_p6_an_earlier_head_that_may_not_be_read_is_built_on_all_the_same(root, store, executor, receipts):
+    plant(root)
+    await saved(store, root, executor, receipts())
+    wire = Unreadable(store, denied="checkpoints/")
+    head = await saved(wire, root, executor, receipts())
+    assert (head.complete, wire.acknowledged) == (True, 0)
+
+
+@pytest.mark.parametrize("cut_at", range(2, 40, 6))
+async def test_p2_segments_that_may_not_be_read_stay_in_the_checkpoint_until_all_is_stored_anew(
+    root, store, executor, receipts, cut_at
+):
+    plant(root)
+    await saved(store, root, executor, receipts())
+    (root / "d" / "0").unlink()
+    wire = Unreadable(store, denied="/seg-", cut_at=cut_at)
+    await killed(a_saver(wire, root, executor, receipts=receipts(), commit_every=0.01), wire)
+    tree, disk = await tree_of(store, await newest_head(store)), tree_on_disk(root)
+    assert {path: tree.get(path) for path in disk if path != os.fsencode(root / "d")} == {
+        path: value for path, value in disk.items() if path != os.fsencode(root / "d")
+    }
+    second = a_saver(Unreadable(store, denied="/seg-"), root, executor, receipts=receipts())
     await second.copy()
-    assert (await second.commit()).head.complete
+    head = (await second.commit()).head
+    assert await tree_of(store, head) == tree_on_disk(root)
     assert any("get" in sentence for sentence in second.trouble)
+
+
+async def test_p2_a_damaged_segment_is_named_no_more_and_what_it_held_is_stored_anew(root, store, executor, receipts):
+    plant(root)
+    first = await saved(store, root, executor, receipts())
+    await store.put(f"{PREFIX}/{first.segments[0].key}", b"?", crc64nvme=crc64nvme(b"?"))
+    head = await saved(store, root, executor, receipts())
+    assert await tree_of(store, head) == tree_on_disk(root)
+
+
+async def test_p2_an_earlier_head_that_nobody_can_read_stands_until_there_is_one_that_holds_all(
+    root, store, executor, tmp_path
+):
+    plant(root)
+    path = tmp_path / "receipts"
+    first = await saved(store, root, executor, Receipts.load(path))
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text("".join(json.dumps(line | {"body": ""}) + "\n" for line in lines))  # of an older version
+    wire = Unreadable(store, denied="checkpoints/", cut_at=30)
+    second = a_saver(wire, root, executor, receipts=Receipts.load(path), commit_every=0.01)
+    await killed(second, wire)
+    wire.cut.clear()
+    wire._cut_at = None
+    with pytest.raises(HeadHeldBack, match="can't be read"):
+        await second.commit()
+    assert await newest_head(store) == first
+    head = await saved(Unreadable(store, denied="checkpoints/"), root, executor, Receipts.load(path))
+    assert (head.complete, head.n) == (True, 2)
+    assert await tree_of(store, head) == tree_on_disk(root)
+
+
+async def test_p2_heads_whose_receipts_were_lost_lose_nothing_to_a_later_life(root, store, executor, tmp_path):
+    """A disk that was given up for a while: the copier that is started again knows older heads only."""
+    path = tmp_path / "receipts"
+    (root / "one").write_bytes(os.urandom(100))
+    await saved(store, root, executor, Receipts.load(path))
+    old = path.read_bytes()
+    plant(root)
+    await saved(store, root, executor, Receipts.load(path))
+    path.write_bytes(old)
+    (root / "two").write_bytes(os.urandom(100))
+
+    class Few(Choice):
+        def takes(self, entry):
+            return entry.name == b"two"
+
+    saver = a_saver(store, root, executor, receipts=Receipts.load(path), choice=Few())
+    await saver.copy()
+    head = (await saver.commit()).head
+    assert (head.complete, head.n) == (False, 3)
+    assert await tree_of(store, head) == tree_on_disk(root)
 
 
 async def test_another_checkpoint_starts_anew(root, store, executor, receipts):
