@@ -11,6 +11,7 @@ from agent.daemon.runner import Tell, said
 from agent.daemon.whoami import Whoami
 from agent.errors import AgentError, TransientError
 from agent.evacuation.jobs import Dealt, Held
+from agent.evacuation.phases import Phase
 from agent.evacuation.plan import plan, stop_seconds
 from agent.evacuation.state import Evacuation
 from agent.model.job import Job, Wishes
@@ -165,21 +166,32 @@ class JobWork:
         return jobs
 
     async def thaw(self, state: Evacuation, tell: Tell) -> None:
-        """Let jobs that we stopped go on: the node stays after all."""
-        frozen = [job for job in (state.jobs or {}).values() if job.dealt is Dealt.FROZEN]
-        node = await self._whoami.slurm_node() if frozen else None
+        """Let jobs that we stopped go on: the node stays after all. We may have died before we noted one down."""
+        has_stopped = Phase.STOPPING in state.entered and not self.is_barrier()
+        stopped = [
+            job
+            for job in (state.jobs or {}).values()
+            if job.dealt is Dealt.FROZEN or (has_stopped and job.is_to_be_stopped)
+        ]
+        node = await self._whoami.slurm_node() if stopped else None
         if node is None:
             return
         slurm = self._slurm(node)
-        for job in frozen:
-            await self._until_done(lambda job=job: slurm.thaw(job.id, uid=job.uid), tell)  # type: ignore[misc]
+        for job in stopped:
+            await self._go_on(slurm, job, tell)
             tell.handled(job, Dealt.RUNNING)
+
+    async def _go_on(self, slurm: Slurm, job: Held, tell: Tell) -> None:
+        with contextlib.suppress(SlurmRefused):  # it has ended
+            await self._until_done(lambda: slurm.thaw(job.id, uid=job.uid), tell)
 
     async def _requeue(self, slurm: Slurm, job: Held, tell: Tell) -> Held:
         try:
             done = await self._until_done(lambda: slurm.requeue(job.ref, life=job.life), tell)
         except SlurmRefused as error:
             done = Requeued(verdict=Verdict.REFUSED, why=error.detail)
+        if not self.is_barrier():  # what is frozen can't be ended (cgroup v1), nor go on when it is left here
+            await self._go_on(slurm, job, tell)
         tell.handled(job, DEALT[done.verdict], done.why)
         return replace(job, dealt=DEALT[done.verdict], why=done.why or job.why)
 

@@ -7,13 +7,14 @@ Not by `scontrol suspend`: it makes the node IDLE, and ParallelCluster ends an i
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.slurm.command import Command
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
+from agent.slurm.freezer import FreezingGroup, group_of
 from agent.slurm.jobs import is_forgotten
 
 ROUNDS: Final = 10
@@ -45,25 +46,42 @@ class Processes:
     async def freeze(self, job: int, *, uid: int) -> None:
         """Stop every process of a job that is its user's. Raises SlurmUnavailable when they can't be caught.
 
-        A stopped process starts no other: once a look finds nothing that moves, there are no more. What sits in the
-        kernel (D: a disk, or a vfork whose child was stopped before its exec) stops when it comes back from there.
+        By the freezer where Slurm has put the job into cgroups, else by SIGSTOP. A stopped process starts no other:
+        once a look finds nothing that moves, there are no more. What sits in the kernel (D: a disk, or a vfork whose
+        child was stopped before its exec) stops when it comes back from there.
         """
         told: set[int] = set()
         for _ in range(ROUNDS):
             found = {pid: self._state(pid) for pid in await self.of(job) if self._owner(pid) == uid}
+            groups = {pid: group for pid, group in self._groups(job, found).items() if self._is_all_of(group, uid)}
+            frozen = {group for group in set(groups.values()) if group.is_frozen or group.freeze()}
+            caught = {pid for pid, group in groups.items() if group in frozen}
             moving = {pid for pid, state in found.items() if state not in STOPPED}
+            moving -= {pid for pid in caught if groups[pid].is_frozen}
             if not moving:
                 return
-            for pid in moving - told:
+            for pid in moving - caught - told:
                 self._send(pid, uid, signal.SIGSTOP)
-            told |= moving
+            told |= moving - caught
         if any(found[pid] != IN_THE_KERNEL for pid in moving):
             raise SlurmUnavailable("stop", f"the processes of job {job}", f"new ones after {ROUNDS} rounds")
 
     async def thaw(self, job: int, *, uid: int) -> None:
         """Let them go on. Raises SlurmUnavailable, SlurmRefused."""
-        for pid in await self.of(job):
+        found = await self.of(job)
+        for group in set(self._groups(job, found).values()):
+            group.thaw()
+        for pid in found:
             self._send(pid, uid, signal.SIGCONT)
+
+    def _groups(self, job: int, pids: Iterable[int]) -> dict[int, FreezingGroup]:
+        """Return the cgroups of the job that these processes are in."""
+        found = ((pid, group_of(job, pid, self.proc)) for pid in pids)
+        return {pid: group for pid, group in found if group is not None}
+
+    def _is_all_of(self, group: FreezingGroup, uid: int) -> bool:
+        """Tell whether nobody else's process is in a cgroup: slurmstepd has to answer while its job is frozen."""
+        return all(self._owner(pid) in {uid, None} for pid in group.processes())
 
     def _send(self, pid: int, uid: int, number: signal.Signals) -> None:
         """Signal the process that has this id now, if it is `uid`'s: the number may have been given to another."""

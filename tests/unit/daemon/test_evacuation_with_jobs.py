@@ -60,7 +60,7 @@ def entered(stage, phase):
 def test_without_the_barrier_a_job_is_frozen_saved_committed_and_only_then_requeued():
     stage = evacuated(lambda: Scene(jobs=FakeJobs(job())))
     assert stage.phases[-7:] == WHOLE
-    assert stage.jobs.words() == ["freeze 7", "requeue 7"]
+    assert stage.jobs.words() == ["freeze 7", "requeue 7", "thaw 7"]
     frozen, requeued = stage.jobs.at("freeze", "7"), stage.jobs.at("requeue", "7")
     assert frozen - stage.began <= entered(stage, Phase.DELTA) <= entered(stage, Phase.RELEASING)
     assert requeued - stage.began >= entered(stage, Phase.RELEASING)
@@ -135,7 +135,7 @@ def test_interactive_users_are_told_once_how_long_they_have():
 def test_an_array_task_is_told_by_its_array_and_task():
     jobs = FakeJobs(job(3, array=3, task=2))
     evacuated(lambda: Scene(jobs=jobs))
-    assert jobs.words() == ["freeze 3", "requeue 3_2"]
+    assert jobs.words() == ["freeze 3", "requeue 3_2", "thaw 3"]
 
 
 def test_only_a_job_that_asked_for_it_is_signalled_its_grace_before_it_is_stopped():
@@ -155,7 +155,7 @@ def test_p4_a_wish_that_is_not_understood_signals_nobody_and_is_told():
         assert "hpc-agent:signal=KILL" in stage.runner.state.trouble["jobs"].what
 
     evacuated(lambda: Scene(jobs=jobs), meanwhile=meanwhile)
-    assert jobs.words() == ["freeze 1", "requeue 1"]
+    assert jobs.words() == ["freeze 1", "requeue 1", "thaw 1"]
 
 
 def test_a_job_that_ends_by_itself_is_waited_for_no_longer():
@@ -197,6 +197,31 @@ def test_a_withdrawn_notice_lets_jobs_that_are_frozen_go_on(after, is_barrier):
     assert jobs.words("thaw") == (["thaw 7"] if jobs.words("freeze") else [])
 
 
+def test_p7_a_job_that_was_frozen_when_the_agent_died_before_it_wrote_that_down_goes_on_when_the_notice_is_gone():
+    jobs = FakeJobs(job())
+
+    async def scene():
+        async with Scene(jobs=jobs, copier=FakeCopier(seconds=500)).running() as first:
+            first.notice()
+            await first.until(Phase.DELTA, within=110)
+            written = next(record.state for record in first.steps if record.state.phase is Phase.STOPPING)
+            state = state_of(state_document(written), effects=Effects.of(Mode.ACT))
+            assert state.jobs["7"].dealt is Dealt.RUNNING
+        assert jobs.frozen == {7}
+        async with Scene(jobs=jobs, slurm=first.slurm, state=state).running() as second:
+            second.withdraw()
+            await second.until(Phase.WATCHING, within=60)
+
+    play(scene)
+    assert jobs.frozen == set()
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.GONE, Verdict.PEERS])
+def test_a_job_that_slurm_does_not_take_back_does_not_stay_frozen(verdict):
+    stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), verdict=verdict)))
+    assert stage.jobs.frozen == set()
+
+
 def test_p7_a_restart_with_a_frozen_job_goes_on_and_requeues_it_once():
     jobs = FakeJobs(job())
 
@@ -224,12 +249,12 @@ def test_p6_slurm_that_does_not_answer_is_asked_until_the_end_and_the_data_is_sa
 
 def test_p6_slurm_that_is_back_in_time_gets_its_jobs_back():
     stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), down=20)))
-    assert stage.jobs.words() == ["freeze 7", "requeue 7"]
+    assert stage.jobs.words() == ["freeze 7", "requeue 7", "thaw 7"]
 
 
 def test_p6_a_commit_that_never_comes_keeps_no_job_from_its_requeue():
     stage = evacuated(lambda: Scene(jobs=FakeJobs(job()), copier=FakeCopier(stalls_at=0, commits=False)))
-    assert stage.jobs.words() == ["freeze 7", "requeue 7"]
+    assert stage.jobs.words() == ["freeze 7", "requeue 7", "thaw 7"]
     assert stage.runner.state.outcome is Outcome.NOTHING
 
 
@@ -274,7 +299,7 @@ def test_a_deadline_that_moves_nearer_stops_the_jobs_now():
         await stage.until(Phase.RESTING, within=31)
 
     stage = evacuated(lambda: Scene(jobs=jobs), seconds=600, meanwhile=meanwhile)
-    assert jobs.words() == ["freeze 7", "requeue 7"]
+    assert jobs.words() == ["freeze 7", "requeue 7", "thaw 7"]
     assert stage.runner.state.outcome is Outcome.COMPLETE
 
 
