@@ -47,6 +47,7 @@ from agent.imds.client import Imds
 from agent.jobs.lives import FOLDER, Lives
 from agent.journal import Journal
 from agent.model.drain import NodeState
+from agent.model.job import Wishes
 from agent.model.mode import Mode
 from agent.model.node import BootId
 from agent.model.notice import Notice
@@ -187,11 +188,13 @@ class Daemon:
         return CopierProcess(config=self.settings.file, niceness=NICENESS[group], group=self._groups.get(group))
 
     def _make_runner(self, state: Evacuation) -> Runner:
+        slurm = self.settings.slurm
         jobs = JobWork(
             whoami=self.whoami,
             slurm=lambda node: HeldJobs(node, instance_id=self.whoami.instance_id, chance=self._chance),
             is_barrier=lambda: self.barrier.is_up,
             safety_margin=self._margin,
+            default=Wishes(signal=slurm.signal, grace=slurm.signal_grace.total_seconds()),
             chance=self._chance,
         )
         self.works = Works(

@@ -58,7 +58,7 @@ class Slurm(Protocol):
 class JobWork:
     """Looks at jobs, stops them and hands them back. `is_barrier` tells whether Slurm's Epilog waits for us here.
 
-    `times` are Slurm's own limits as far as they are known.
+    `default` is what is done for jobs that do not say. `times` are Slurm's own limits as far as they are known.
     """
 
     def __init__(
@@ -68,14 +68,17 @@ class JobWork:
         slurm: Callable[[SlurmNode], Slurm],
         is_barrier: Callable[[], bool],
         safety_margin: float,
+        default: Wishes,
         chance: Chance,
     ) -> None:
         self._whoami = whoami
         self._slurm = slurm
         self.is_barrier = is_barrier
         self._safety_margin = safety_margin
+        self._default = default
         self._chance = chance
         self._told: set[tuple[str, int]] = set()
+        self._signalled: set[tuple[str, int]] = set()
         self.times: Times | None = None
 
     async def look(self, state: Evacuation, tell: Tell) -> None:
@@ -95,12 +98,12 @@ class JobWork:
     async def _look(self, slurm: Slurm, state: Evacuation, tell: Tell, known: dict[str, int]) -> None:
         found = await slurm.all()
         running = [job for job in found if job.is_running]
-        tell.looked(
-            (held(job, tell) for job in running), [job.ref for job in found if job.restarts > known.get(job.ref, 10**9)]
-        )
+        helds = [held(job, self._default, tell) for job in running]
+        tell.looked(helds, [job.ref for job in found if job.restarts > known.get(job.ref, 10**9)])
         known.update((job.ref, job.life) for job in running)
         if state.effects.requeue:
             await self._warn(slurm, running, state)
+            await self._tell_left(slurm, helds, state, tell)
         elif running and not state.effects.save:
             tell.withheld(f"{len(running)} jobs would have been requeued: {' '.join(job.ref for job in running[:20])}")
         if self.times is None:
@@ -119,6 +122,20 @@ class JobWork:
             left = max(0, round(ruling.due - asyncio.get_running_loop().time()))
             await slurm.notify(job.ref, f"hpc-agent: this node goes in {left} s ({ruling.kind}): save your work")
 
+    async def _tell_left(self, slurm: Slurm, helds: list[Held], state: Evacuation, tell: Tell) -> None:
+        """Signal jobs that asked for it and are not to be stopped, once: all the time that is left is theirs."""
+        for job in helds:
+            known = (state.jobs or {}).get(job.ref, job)
+            if not (job.why and job.signal) or (job.ref, job.life) in self._signalled or known.signalled:
+                continue
+            self._signalled.add((job.ref, job.life))
+            await self._signal(slurm, job, tell)
+
+    async def _signal(self, slurm: Slurm, job: Held, tell: Tell) -> None:
+        with contextlib.suppress(SlurmRefused):  # it has ended
+            await self._until_done(lambda: slurm.signal(job.ref, job.signal), tell)
+            tell.signalled(job)
+
     async def stop(self, state: Evacuation, tell: Tell) -> None:
         """Signal the jobs that asked for it, and stop all that Slurm takes back when the plan says so."""
         node, times = await self._whoami.slurm_node(), plan(state, safety_margin=self._safety_margin)
@@ -131,9 +148,7 @@ class JobWork:
     async def _stop(self, slurm: Slurm, job: Held, stop_at: float, tell: Tell) -> None:
         if job.signal and not job.signalled:
             await _sleep_until(stop_at - job.grace)
-            with contextlib.suppress(SlurmRefused):  # it has ended
-                await self._until_done(lambda: slurm.signal(job.ref, job.signal), tell)
-                tell.signalled(job)
+            await self._signal(slurm, job, tell)
         await _sleep_until(stop_at)
         if not self.is_barrier():
             await self._until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
@@ -205,13 +220,18 @@ class JobWork:
             await asyncio.sleep(PAUSE * (1 + self._chance.fraction()))
 
 
-def held(job: Job, tell: Tell) -> Held:
-    """Return a job as the evacuation sees it; a wish that is not understood is none, and is told."""
+def held(job: Job, default: Wishes, tell: Tell) -> Held:
+    """Return a job as the evacuation sees it; a wish that is not understood is for no signal at all, and is told.
+
+    What everybody gets is not for a job that is not requeued: if it dies of it, nothing brings it back.
+    """
     try:
         wished = wishes(job.comment)
     except CommentInvalid as error:
         tell.waiting(f"job {job.ref}: {said(error)}", error.hint)
-        wished = Wishes()
+        wished = Wishes(signal="")
+    if wished.signal is None and not why_not(job):
+        wished = default
     return Held(
         ref=job.ref,
         id=job.id,
@@ -219,7 +239,7 @@ def held(job: Job, tell: Tell) -> Held:
         user=job.user,
         life=job.life,
         why=why_not(job),
-        signal=wished.signal,
+        signal=wished.signal or "",
         grace=wished.grace if wished.signal else 0.0,
     )
 

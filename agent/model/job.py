@@ -8,6 +8,10 @@ RUNNING: Final = frozenset({"RUNNING", "STOPPED", "SUSPENDED", "SIGNALING", "CON
 """States in which a job holds its nodes and has not begun to end."""
 
 
+SIGNALS: Final = frozenset({"HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "URG", "WINCH"})
+"""What a program can trap; KILL and STOP would be no message."""
+
+
 class Restore(StrEnum):
     """What a job wants of its files after a requeue. FUZZY: also those that were saved while it was writing."""
 
@@ -18,9 +22,11 @@ class Restore(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a job asks for: a `signal` (`USR1`), "" for none, `grace` seconds before it is stopped."""
+    """What a job asks for: a `signal` (`USR1`), "" for none, None for what everybody gets, `grace` seconds before it is
+    stopped.
+    """
 
-    signal: str = ""
+    signal: str | None = None
     grace: float = 30.0
     restore: Restore = Restore.ON
 

@@ -28,6 +28,7 @@ from agent.settings.units import (
     Bytes,
     DrainTimeout,
     Every,
+    Grace,
     HookWindow,
     Margin,
     PackBelow,
@@ -118,6 +119,8 @@ class SlurmSection(Section):
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
     requeue: StrictBool = True
+    signal: Literal["", "HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "CONT", "URG", "WINCH"] = ""
+    signal_grace: Grace = parse_duration("30s")
     peer_save: Literal["job-dir", "off"] = "job-dir"
     peer_save_bytes: Bytes = parse_size("20GiB")
     peer_save_time: PeerTime = parse_duration("60s")

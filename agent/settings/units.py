@@ -77,6 +77,7 @@ PackBelow = Annotated[ByteSize, BeforeValidator(size("0B", "5MiB"))]
 """What is larger is a request of its own, which costs no more than its share of a pack."""
 PackSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "64MiB"))]
 Budget = Annotated[timedelta, BeforeValidator(duration("0s", "1h"))]
+Grace = Annotated[timedelta, BeforeValidator(duration("0s", "10m"))]
 PeerTime = Annotated[timedelta, BeforeValidator(duration("10s", "30m"))]
 Quiet = Annotated[timedelta, BeforeValidator(duration("0s", "1d"))]
 Bytes = Annotated[ByteSize, BeforeValidator(parse_size)]

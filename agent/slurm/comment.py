@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agent.errors import PermanentError
-from agent.model.job import Restore, Wishes
+from agent.model.job import SIGNALS, Restore, Wishes
 
 PREFIX: Final = "hpc-agent:"
-SIGNALS: Final = frozenset({"HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "URG", "WINCH"})
-"""What a program can trap; KILL and STOP would be no message."""
+NO_SIGNAL: Final = "none"
+"""Also where the operator has set one for all jobs."""
 LONGEST_GRACE: Final = 600.0
 _SECONDS: Final = {"s": 1, "m": 60}
 
@@ -43,14 +43,16 @@ def wishes(comment: str) -> Wishes:
             found[key] = KEYS[key](value)
         except ValueError as error:
             raise _invalid(comment, f"{part[:40]!r}: {error}") from error
-    if "grace" in found and "signal" not in found:
+    if "grace" in found and not found.get("signal"):
         raise _invalid(comment, "grace without signal")
     return Wishes(**found)
 
 
 def _signal(value: str) -> str:
+    if value == NO_SIGNAL:
+        return ""
     if value not in SIGNALS:
-        raise ValueError(f"none of {', '.join(sorted(SIGNALS))}")
+        raise ValueError(f"neither {NO_SIGNAL} nor one of {', '.join(sorted(SIGNALS))}")
     return value
 
 

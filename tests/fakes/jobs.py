@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from agent.chance import SeededChance
 from agent.daemon.jobwork import JobWork
-from agent.model.job import Job
+from agent.model.job import Job, Wishes
 from agent.slurm.errors import SlurmUnavailable
 from agent.slurm.held import Times
 from agent.slurm.requeue import Requeued, Verdict
@@ -26,13 +26,17 @@ def job(id_=7, **values):
     return Job(id=id_, **{**usual, **values})
 
 
-def job_work(whoami, jobs, *, is_barrier=False):
+NOTHING = Wishes(signal="")
+
+
+def job_work(whoami, jobs, *, is_barrier=False, default=NOTHING):
     """What an evacuation does to `jobs`, in a daemon with the usual margin."""
     return JobWork(
         whoami=whoami,
         slurm=lambda node: jobs,
         is_barrier=lambda: is_barrier,
         safety_margin=15.0,
+        default=default,
         chance=SeededChance(3),
     )
 

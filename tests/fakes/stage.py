@@ -13,7 +13,7 @@ from agent.model.mode import Mode
 from agent.model.notice import Notice, NoticeKind
 from tests.fakes.ahead import leading
 from tests.fakes.imds_time import START, LoopClock
-from tests.fakes.jobs import FakeJobs, job_work
+from tests.fakes.jobs import NOTHING, FakeJobs, job_work
 from tests.fakes.node import FakeCopier, FakeSlurmNode, FakeWhoami
 
 
@@ -31,6 +31,7 @@ class Scene:
         jobs=None,
         is_barrier=False,
         files=None,
+        default=NOTHING,
     ):
         self.jobs = jobs or FakeJobs()
         self.slurm = slurm or FakeSlurmNode()
@@ -53,7 +54,7 @@ class Scene:
             cannot_save=self._cannot_save,
             clock=self.clock,
             chance=SeededChance(1),
-            jobs=job_work(whoami, self.jobs, is_barrier=is_barrier),
+            jobs=job_work(whoami, self.jobs, is_barrier=is_barrier, default=default),
             rescued=Rescued(lambda: files),
             current=lambda: self.runner.state,
         )

@@ -8,6 +8,7 @@ from agent.evacuation.jobs import Dealt
 from agent.evacuation.phases import Phase
 from agent.evacuation.record import state_document, state_of
 from agent.evacuation.state import Effects, Outcome
+from agent.model.job import Wishes
 from agent.model.mode import Mode
 from agent.model.notice import NoticeKind
 from agent.slurm.requeue import Verdict
@@ -145,6 +146,38 @@ def test_only_a_job_that_asked_for_it_is_signalled_its_grace_before_it_is_stoppe
     assert jobs.at("freeze", "1") - jobs.at("signal", "1", "USR1") == pytest.approx(20, abs=0.5)
     assert jobs.at("freeze", "2") == pytest.approx(jobs.at("freeze", "1"), abs=0.5)
     assert [one["signalled"] for one in stage.copier.records[0].document["jobs"]] == [True, False]
+
+
+def test_the_operators_signal_is_for_all_jobs_that_are_requeued_and_do_not_say_otherwise():
+    jobs = FakeJobs(
+        job(1),
+        job(2, comment="hpc-agent:signal=none"),
+        job(3, comment="hpc-agent:signal=USR2,grace=40s"),
+        job(4, comment="hpc-agent:signal=nothing"),  # not understood: who knows what it traps
+        job(5, is_requeueable=False),  # nothing would bring it back
+        job(6, comment="night run"),
+    )
+    stage = evacuated(lambda: Scene(jobs=jobs, default=Wishes(signal="TERM", grace=10.0)))
+    assert sorted(jobs.words("signal")) == ["signal 1 TERM", "signal 3 USR2", "signal 6 TERM"]
+    for ref, signal, grace in (("1", "TERM", 10), ("3", "USR2", 40)):
+        assert jobs.at("freeze", ref) - jobs.at("signal", ref, signal) == pytest.approx(grace, abs=0.5)
+    assert {ref: one.signalled for ref, one in stage.runner.state.jobs.items()} == {
+        "1": True,
+        "2": False,
+        "3": True,
+        "4": False,
+        "5": False,
+        "6": True,
+    }
+
+
+def test_a_job_that_is_not_stopped_and_asked_for_a_signal_gets_it_at_once_and_once():
+    jobs = FakeJobs(job(1, is_requeueable=False, comment="hpc-agent:signal=USR1,grace=20s"), job(2))
+    stage = evacuated(lambda: Scene(jobs=jobs))
+    assert jobs.words("signal") == ["signal 1 USR1"]
+    assert jobs.at("signal", "1", "USR1") - stage.began < 5
+    assert outcome_of(stage)["1"] == ("left", "submitted with --no-requeue")
+    assert stage.runner.state.jobs["1"].signalled
 
 
 def test_p4_a_wish_that_is_not_understood_signals_nobody_and_is_told():

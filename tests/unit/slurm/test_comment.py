@@ -7,12 +7,16 @@ from agent.slurm.comment import CommentInvalid, wishes
 @pytest.mark.parametrize("comment", ["", "project 17", "see hpc-agent.example", "HPC-AGENT:signal=USR1"])
 def test_a_comment_that_does_not_speak_to_us_wishes_nothing(comment):
     assert wishes(comment) == Wishes()
-    assert Wishes().signal == ""
+    assert Wishes().signal is None
 
 
 def test_the_whole_form_is_read():
     wished = wishes("hpc-agent:signal=USR1,grace=40s,restore=off")
     assert wished == Wishes(signal="USR1", grace=40.0, restore=Restore.OFF)
+
+
+def test_a_job_can_ask_for_no_signal_whatever_the_operator_gives_to_all():
+    assert wishes("hpc-agent:signal=none,restore=off") == Wishes(signal="", restore=Restore.OFF)
 
 
 def test_other_words_may_stand_beside_it():
@@ -35,6 +39,8 @@ def test_minutes_are_a_unit_too():
         "signal=STOP",
         "signal=usr1",
         "signal=USR1,",
+        "signal=NONE",
+        "signal=none,grace=40s",
         "signal=USR1,grace=40",
         "signal=USR1,grace=-1s",
         "signal=USR1,grace=11m",
