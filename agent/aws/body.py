@@ -3,8 +3,6 @@
 import io
 from collections.abc import AsyncIterator, Callable
 
-from agent.store.base import Body
-
 # Large enough that a slice costs nothing beside its bytes, small enough that the loop is never held for long.
 _SLICE = 256 * 1024
 
@@ -12,7 +10,7 @@ _SLICE = 256 * 1024
 class SlicedBody:
     """A file to botocore, which takes no memoryview; slices to aiohttp, which would send a large body in one go."""
 
-    def __init__(self, body: Body, alive: Callable[[], None]) -> None:
+    def __init__(self, body: bytes | memoryview, alive: Callable[[], None]) -> None:
         self._view = memoryview(body)
         self._alive = alive
         self._at = 0

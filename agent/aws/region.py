@@ -6,10 +6,10 @@ region only, so a node without NAT would reach neither S3 nor STS.
 
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import aioboto3
-from aiobotocore.utils import AioInstanceMetadataRegionFetcher
+if TYPE_CHECKING:
+    import aioboto3
 
 DEFAULT: Final = "us-east-1"
 """Where AWS answers for every account when nobody says where we are."""
@@ -17,13 +17,15 @@ _SECONDS: Final = 1.0
 _REGION: Final = re.compile(r"[a-z]+(?:-[a-z]+)+?-[0-9]+")
 
 
-async def find_region(session: aioboto3.Session, given: str = "") -> str:
+async def find_region(session: "aioboto3.Session", given: str = "") -> str:
     """Return `given`, else AWS_REGION's or the profile's, else the instance's by IMDS, else DEFAULT."""
     known = given or os.environ.get("AWS_REGION") or session.region_name
     return known or await _of_instance() or DEFAULT
 
 
 async def _of_instance() -> str:
+    from aiobotocore.utils import AioInstanceMetadataRegionFetcher
+
     endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")
     config = {"ec2_metadata_service_endpoint": endpoint} if endpoint else {}
     fetcher = AioInstanceMetadataRegionFetcher(timeout=_SECONDS, num_attempts=2, config=config)

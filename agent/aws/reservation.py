@@ -26,7 +26,8 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
-from agent.aws.errors import Answer, answer
+from agent.aws.answers import Answer
+from agent.aws.errors import answer
 from agent.clock import stamp
 from agent.errors import AgentError, TransientError
 

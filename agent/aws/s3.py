@@ -13,12 +13,11 @@ from botocore.exceptions import ClientError
 
 from agent.aws.body import SlicedBody
 from agent.aws.errors import store_errors
+from agent.checksum import crc64nvme as checksum_of
 from agent.checksum import from_base64, to_base64
 from agent.errors import IntegrityMismatch
 from agent.store.base import Body, BodyRefused, Part, Stored, StoreUnavailable, Take, UploadId, UploadMissing
 
-PATIENCE = 20.0
-"""Seconds without a byte going out, or without an answer once all are out, after which a request is given up."""
 _COMPLETING = 600.0
 """Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference)."""
 
@@ -36,7 +35,7 @@ class S3Store:
         *,
         expected_bucket_owner: str = "",
         kms_key_id: str = "",
-        patience: float = PATIENCE,
+        patience: float,
     ) -> None:
         self._client = client
         self._bucket = bucket
@@ -47,7 +46,8 @@ class S3Store:
         self._at_rest = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         _send_bodies_at_once(client)
 
-    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
+    async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
+        held, checksum = await _held(body, crc64nvme)
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         async with self._request("put", key) as alive:
             said = await self._client.put_object(
@@ -55,10 +55,11 @@ class S3Store:
                 **self._at_rest,
                 **condition,
                 Key=key,
-                Body=SlicedBody(body, alive),
-                ChecksumCRC64NVME=to_base64(crc64nvme),
+                Body=SlicedBody(held, alive),
+                ChecksumCRC64NVME=to_base64(checksum),
             )
-        self._agree("put", key, said, crc64nvme)
+        self._agree("put", key, said, checksum)
+        return checksum
 
     async def begin(self, key: str) -> UploadId:
         async with self._request("begin upload of", key):
@@ -67,18 +68,21 @@ class S3Store:
             )
         return UploadId(said["UploadId"])
 
-    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+    async def put_part(
+        self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
+    ) -> Part:
+        held, checksum = await _held(body, crc64nvme)
         async with self._request(f"put part {number} of", key) as alive:
             said = await self._client.upload_part(
                 **self._common,
                 Key=key,
                 UploadId=upload,
                 PartNumber=number,
-                Body=SlicedBody(body, alive),
-                ChecksumCRC64NVME=to_base64(crc64nvme),
+                Body=SlicedBody(held, alive),
+                ChecksumCRC64NVME=to_base64(checksum),
             )
-        self._agree(f"put part {number} of", key, said, crc64nvme)
-        return Part(number=number, etag=said["ETag"], size=memoryview(body).nbytes, crc64nvme=crc64nvme)
+        self._agree(f"put part {number} of", key, said, checksum)
+        return Part(number=number, etag=said["ETag"], size=held.nbytes, crc64nvme=checksum)
 
     async def parts(self, key: str, upload: UploadId) -> Sequence[Part]:
         found: list[Mapping[str, Any]] = []
@@ -209,6 +213,15 @@ def _send_bodies_at_once(client: Any) -> None:
 def _expect_nothing(request: Any, **_: object) -> None:
     # Not among the signed headers, so the signature stands.
     request.headers.pop("Expect", None)
+
+
+async def _held(body: Body, crc64nvme: int | None) -> tuple[memoryview, int]:
+    """Return a body as bytes in memory, and their checksum."""
+    if isinstance(body, bytes | memoryview):
+        return memoryview(body), crc64nvme or 0
+    data = memoryview(bytearray(body.size))
+    await asyncio.to_thread(body.read, 0, data)
+    return data, checksum_of(data)
 
 
 async def _blocking(take: Take, piece: memoryview) -> None:

@@ -1,27 +1,33 @@
-"""Clients of AWS, and the S3 store opened with one.
+"""The store in a bucket, opened: over our own wire wherever that will do, else with aioboto3.
 
-Credentials come from where botocore finds them (AWS_* variables, files, the instance profile through IMDS at
-AWS_EC2_METADATA_SERVICE_ENDPOINT) and are refreshed by it while the store is open.
+Credentials come from where every program of AWS looks for them (AWS_* variables, files, the instance profile through
+IMDS at AWS_EC2_METADATA_SERVICE_ENDPOINT) and are fetched anew before they end, while the store is open.
 """
 
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-import aioboto3
-from aiobotocore.config import AioConfig
-from botocore.credentials import RefreshableCredentials
+from agent.aws.wire.opening import open_wire
+from agent.aws.wire.store import WireStore
 
-from agent.aws.errors import EXPIRED, store_errors
-from agent.aws.region import find_region
-from agent.aws.s3 import PATIENCE, S3Store
-from agent.store.base import StoreUnavailable
+if TYPE_CHECKING:
+    from agent.aws.s3 import S3Store
 
-_CONNECT = 3.0
-_NO_CREDENTIALS = "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; is IMDS reachable?"
+PATIENCE: Final = 20.0
+"""Seconds without a byte going out, or without an answer once all are out, after which a request is given up."""
+_DIRECTORY: Final = "--x-s3"
+_ROUNDABOUT: Final = ("http_proxy", "https_proxy", "all_proxy")
+_TWISTS: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+_KEYS: Final = (
+    "endpoint_url",
+    "use_fips_endpoint",
+    "use_dualstack_endpoint",
+    "use_accelerate_endpoint",
+    "addressing_style",
+)
 
 
 @contextlib.asynccontextmanager
@@ -35,66 +41,47 @@ async def open_store(
     kms_key_id: str = "",
     ca_bundle: str = "",
     patience: float = PATIENCE,
-) -> AsyncIterator[S3Store]:
+) -> AsyncIterator["WireStore | S3Store"]:
     """Yield the store in `bucket`; its connections are closed at the end.
 
     An empty `region` is AWS_REGION's, else the instance's. `connections` is how many requests can be under way at once;
     `patience` is how many seconds a request may stand still. Raises StoreUnavailable when no credentials are found,
-    which may be temporary: a client keeps what it was made with, so the store has to be opened anew.
+    which may be temporary.
     """
-    session = aioboto3.Session()
-    credentials = await _require_credentials(session, bucket)
-    async with contextlib.AsyncExitStack() as open_clients:
-        with store_errors("open", f"s3://{bucket}"):
-            config = _config(connections, patience, has_own_endpoint=bool(endpoint_url or _endpoint_of_environment()))
-            client = await open_clients.enter_async_context(
-                session.client(
-                    "s3",
-                    region_name=await find_region(session, region),
-                    endpoint_url=endpoint_url or None,
-                    verify=ca_bundle or None,
-                    config=config,
-                )
-            )
-        client.meta.events.register("after-call.s3", partial(_renew_if_refused, credentials))
-        yield S3Store(
-            client, bucket, expected_bucket_owner=expected_bucket_owner, kms_key_id=kms_key_id, patience=patience
-        )
+    if is_ordinary(bucket, os.environ):
+        opening = open_wire
+    else:
+        from agent.aws.library import open_with_library
+
+        opening = open_with_library  # type: ignore[assignment]
+    async with opening(
+        bucket=bucket,
+        region=region,
+        endpoint_url=endpoint_url or "",
+        connections=connections,
+        expected_bucket_owner=expected_bucket_owner,
+        kms_key_id=kms_key_id,
+        ca_bundle=ca_bundle,
+        patience=patience,
+    ) as store:
+        yield store
 
 
-async def _require_credentials(session: aioboto3.Session, bucket: str) -> Any:
-    with store_errors("open", f"s3://{bucket}"):
-        found = await session.get_credentials()
-    if found is None:
-        raise StoreUnavailable("open", f"s3://{bucket}", "no credentials were found", hint=_NO_CREDENTIALS)
-    return found
+def is_ordinary(bucket: str, environ: Mapping[str, str]) -> bool:
+    """Return whether our own wire leads to a bucket.
 
-
-def _renew_if_refused(credentials: Any, parsed: Mapping[str, Any], **_: object) -> None:
-    """Have the next request fetch credentials anew when S3 says that these have expired.
-
-    botocore does it only by the time that came with them, and that is wrong when the clock is, or when IMDS was late.
+    It does not to directory buckets, which want sessions, to ARNs, through proxies, to FIPS and dual stack endpoints,
+    nor to what a profile of the AWS tools says otherwise.
     """
-    if parsed.get("Error", {}).get("Code") in EXPIRED and isinstance(credentials, RefreshableCredentials):
-        credentials._expiry_time = datetime.now(UTC)  # noqa: SLF001 - there is no other way
-
-
-def _endpoint_of_environment() -> str:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-
-
-def _config(connections: int, patience: float, *, has_own_endpoint: bool) -> AioConfig:
-    return AioConfig(
-        connect_timeout=_CONNECT,
-        read_timeout=patience,
-        max_pool_connections=connections,
-        # Retries are agent/store/retrying.py's, which knows the deadline.
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        s3={
-            "payload_signing_enabled": False,
-            # A private endpoint rarely has a host name per bucket.
-            "addressing_style": "path" if has_own_endpoint else "auto",
-        },
-    )
+    if bucket.endswith(_DIRECTORY) or bucket.startswith("arn:"):
+        return False
+    if any(environ.get(name) or environ.get(name.upper()) for name in _ROUNDABOUT):
+        return False
+    if any(environ.get(name, "").lower() == "true" for name in _TWISTS):
+        return False
+    config = Path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
+    try:
+        said = config.read_text(errors="replace")
+    except OSError:
+        return True
+    return not any(key in said for key in _KEYS)

@@ -23,7 +23,7 @@ from agent.checkpoint.transfer import Transfer, part_size_for
 from agent.checksum import combine
 from agent.model.checkpoint import Entry, ObjectRef
 from agent.scratch.reader import Source, SourceChanged, Whole
-from agent.store.base import Body, ObjectMissing, ObjectStore, Part, UploadMissing
+from agent.store.base import Body, ObjectMissing, ObjectStore, Part, UploadMissing, size_of
 
 
 class Uploads:
@@ -159,7 +159,7 @@ class Uploads:
 
     async def _put_object(self, key: str, body: Body, checksum: int) -> None:
         put = partial(self._store.put, full(self._prefix, key), body, crc64nvme=checksum)
-        await self._hedge.send(len(body), put)
+        await self._hedge.send(size_of(body), put)
 
     async def _put_body(self, job: Job, whole: Whole) -> ObjectRef:
         key = self._new_key(job)

@@ -3,9 +3,9 @@
 Contract of every implementation, checked by one suite in tests/contract:
 
 - Keys are complete (prefix included). An object appears whole or not at all.
-- A body is `bytes` or `memoryview`; the caller does not change it until the call returns.
+- A body is `bytes` or `memoryview`; the caller does not change it until the call returns. Or it is a `Flow`.
 - `crc64nvme` is the CRC-64/NVME of the whole body; the store refuses a body that differs (BodyRefused), so a call that
-  returns means these bytes are stored.
+  returns means these bytes are stored. A `Flow` comes without: what was read of it is what counts, and is returned.
 - Nothing is retried here: see `retrying.py`. A cancelled call may or may not have happened.
 - Errors: StoreUnavailable (transient: network, time-out, 5xx, 429, throttling), StoreDenied (403, permanent),
   ObjectMissing (404), ObjectExists (412 of a conditional put), BodyRefused (400 BadDigest: transient, the body was
@@ -21,7 +21,26 @@ from typing import NewType, Protocol
 from agent.errors import NotFound, PermanentError, TransientError
 
 UploadId = NewType("UploadId", str)
-Body = bytes | memoryview
+
+
+class Flow(Protocol):
+    """A body that is not in memory: the store reads it while it sends it, from the beginning at every try."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, into: memoryview) -> None:
+        """Fill `into` with what is at `offset`. Called in a thread of the store's. What it raises is raised there."""
+        ...
+
+
+Body = bytes | memoryview | Flow
+
+
+def size_of(body: Body) -> int:
+    return memoryview(body).nbytes if isinstance(body, bytes | memoryview) else body.size
+
+
 Take = Callable[[memoryview], None]
 """What a fetch hands its bytes to: a piece that is there until it returns. It may block."""
 
@@ -71,15 +90,17 @@ class Stored:
 
 
 class ObjectStore(Protocol):
-    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
-        """Store `body` at `key`; with `if_absent` only where nothing is (else ObjectExists)."""
+    async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
+        """Store `body` at `key`, with `if_absent` only where nothing is (else ObjectExists); return its checksum."""
         ...
 
     async def begin(self, key: str) -> UploadId:
         """Begin a multipart upload."""
         ...
 
-    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+    async def put_part(
+        self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
+    ) -> Part:
         """Store part `number` (1 to 10,000; 5 MiB to 5 GiB, the last may be smaller). May be repeated."""
         ...
 

@@ -19,6 +19,7 @@ from agent.store.base import (
     Take,
     UploadId,
     UploadMissing,
+    size_of,
 )
 
 
@@ -81,16 +82,19 @@ class Counted:
             "bytes_down": self._bytes_down,
         }
 
-    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
+    async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
         with self._counting(Operation.PUT):
-            await self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
-        self._bytes_up += memoryview(body).nbytes
+            checksum = await self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
+        self._bytes_up += size_of(body)
+        return checksum
 
     async def begin(self, key: str) -> UploadId:
         with self._counting(Operation.BEGIN):
             return await self._store.begin(key)
 
-    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+    async def put_part(
+        self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
+    ) -> Part:
         with self._counting(Operation.PUT_PART):
             part = await self._store.put_part(key, upload, number, body, crc64nvme=crc64nvme)
         self._bytes_up += part.size

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from agent.store.base import Body, ObjectStore, Part, Stored, Take, UploadId
+from agent.store.base import Body, ObjectStore, Part, Stored, Take, UploadId, size_of
 
 
 class Limited:
@@ -14,14 +14,16 @@ class Limited:
         self._bytes_per_second = bytes_per_second
         self._free_at = float("-inf")
 
-    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
+    async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
         await self._wait_for(body)
-        await self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
+        return await self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
 
     async def begin(self, key: str) -> UploadId:
         return await self._store.begin(key)
 
-    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+    async def put_part(
+        self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
+    ) -> Part:
         await self._wait_for(body)
         return await self._store.put_part(key, upload, number, body, crc64nvme=crc64nvme)
 
@@ -51,5 +53,5 @@ class Limited:
         """Wait until what was sent before has had its time; `body` takes its own from then on."""
         now = asyncio.get_running_loop().time()
         turn = max(now, self._free_at)
-        self._free_at = turn + memoryview(body).nbytes / self._bytes_per_second
+        self._free_at = turn + size_of(body) / self._bytes_per_second
         await asyncio.sleep(turn - now)

@@ -13,6 +13,7 @@ from agent.errors import IntegrityMismatch
 from agent.store.base import (
     Body,
     BodyRefused,
+    Flow,
     ObjectExists,
     ObjectMissing,
     Part,
@@ -52,24 +53,28 @@ class MemoryStore:
         self._uploads: dict[UploadId, _Upload] = {}
         self._numbers = itertools.count(1)
 
-    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
+    async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
         if if_absent and key in self._objects:
             raise ObjectExists("put", key, "there is an object already")
-        self._store(key, _accepted("put", key, body, crc64nvme), crc64nvme)
+        data, found = _accepted("put", key, body, crc64nvme)
+        self._store(key, data, found)
+        return found
 
     async def begin(self, key: str) -> UploadId:
         upload = UploadId(f"upload-{next(self._numbers)}")
         self._uploads[upload] = _Upload(key=key)
         return upload
 
-    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+    async def put_part(
+        self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
+    ) -> Part:
         op = f"put part {number} of"
         begun = self._begun(op, key, upload)
         if not 1 <= number <= _MOST_PARTS:
             raise StoreDenied(op, key, f"parts are numbered from 1 to {_MOST_PARTS}")
-        data = _accepted(op, key, body, crc64nvme)
+        data, found = _accepted(op, key, body, crc64nvme)
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        part = Part(number=number, etag=etag, size=len(data), crc64nvme=crc64nvme)
+        part = Part(number=number, etag=etag, size=len(data), crc64nvme=found)
         begun.parts[number] = (part, data)
         return part
 
@@ -137,7 +142,16 @@ class MemoryStore:
         return [begun.parts[number][1] for number in numbers]
 
 
-def _accepted(op: str, key: str, body: Body, crc64nvme: int) -> bytes:
-    if checksum(body) != crc64nvme:
-        raise BodyRefused(op, key, f"computed {to_base64(checksum(body))}, sent was {to_base64(crc64nvme)}")
-    return bytes(body)
+def _accepted(op: str, key: str, body: Body, crc64nvme: int | None) -> tuple[bytes, int]:
+    data = body if isinstance(body, bytes | memoryview) else _read(body)
+    found = checksum(data)
+    if crc64nvme not in {None, found}:
+        raise BodyRefused(op, key, f"computed {to_base64(found)}, another one was sent")
+    return bytes(data), found
+
+
+def _read(flow: Flow) -> memoryview:
+    data = memoryview(bytearray(flow.size))
+    for start in range(0, flow.size, _PIECE):
+        flow.read(start, data[start : start + _PIECE])
+    return data

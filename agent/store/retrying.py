@@ -45,13 +45,15 @@ class Retrying:
         self._troubled = 0
         self.retries = 0
 
-    async def put(self, key: str, body: Body, *, crc64nvme: int, if_absent: bool = False) -> None:
-        await self._persist(lambda: self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent))
+    async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
+        return await self._persist(lambda: self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent))
 
     async def begin(self, key: str) -> UploadId:
         return await self._persist(lambda: self._store.begin(key))
 
-    async def put_part(self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int) -> Part:
+    async def put_part(
+        self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
+    ) -> Part:
         return await self._persist(lambda: self._store.put_part(key, upload, number, body, crc64nvme=crc64nvme))
 
     async def parts(self, key: str, upload: UploadId) -> Sequence[Part]:

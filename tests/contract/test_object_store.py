@@ -58,6 +58,46 @@ async def test_a_memoryview_is_stored_like_its_bytes(store):
     assert await store.get("view") == TEXT
 
 
+class Flowing:
+    """A body that is read while it is sent; `fails` once so many bytes of it are read."""
+
+    def __init__(self, data, fails=None):
+        self.data = data
+        self.fails = fails
+        self.size = len(data)
+
+    def read(self, offset, into):
+        if self.fails is not None and offset + len(into) > self.fails:
+            raise OSError(errno.EIO, "bad sector")
+        into[:] = self.data[offset : offset + len(into)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 3 * MIB + 17])
+async def test_a_body_that_is_read_while_it_is_sent_is_stored_with_its_checksum(store, size):
+    data = os.urandom(size)
+    assert await store.put("flow", Flowing(data)) == crc64nvme(data)
+    assert await store.get("flow") == data
+    stored = await store.head("flow")
+    assert (stored.size, stored.crc64nvme) == (size, crc64nvme(data))
+
+
+async def test_parts_may_be_read_while_they_are_sent(store):
+    first, second = os.urandom(5 * MIB), os.urandom(MIB + 1)
+    upload = await store.begin("big")
+    parts = [await store.put_part("big", upload, n, Flowing(data)) for n, data in ((1, first), (2, second))]
+    assert [(part.size, part.crc64nvme) for part in parts] == [(len(data), crc64nvme(data)) for data in (first, second)]
+    await store.complete("big", upload, parts, crc64nvme=crc64nvme(first + second))
+    assert await store.get("big") == first + second
+
+
+async def test_what_goes_wrong_in_reading_a_body_is_raised_as_it_is_and_nothing_is_stored(store):
+    with pytest.raises(OSError, match="bad sector") as caught:
+        await store.put("flow", Flowing(os.urandom(2 * MIB), fails=MIB))
+    assert caught.value.errno == errno.EIO
+    with pytest.raises(ObjectMissing):
+        await store.head("flow")
+
+
 async def test_a_later_put_replaces_the_object(store):
     await put(store, "a")
     await put(store, "a", b"new")
