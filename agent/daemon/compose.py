@@ -28,6 +28,7 @@ from agent.daemon.jobwork import JobWork
 from agent.daemon.memory import Memory
 from agent.daemon.noticefile import NoticeFile
 from agent.daemon.operations import Operations
+from agent.daemon.replanning import Replanning
 from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.saving import Saving
@@ -40,7 +41,6 @@ from agent.daemon.view import Around, status_document
 from agent.daemon.whoami import Whoami, machine_identity
 from agent.daemon.works import Works
 from agent.evacuation.phases import Phase
-from agent.evacuation.plan import delta_seconds
 from agent.evacuation.record import Record, saved_of
 from agent.evacuation.state import Evacuation, Saved, Trouble
 from agent.imds.client import Imds
@@ -153,6 +153,12 @@ class Daemon:
             capabilities=capabilities,
             is_idle=lambda: self.runner.state.phase is Phase.WATCHING,
         )
+        self.replanning = Replanning(
+            saving,
+            current=lambda: self.runner.state,
+            planned=lambda seconds: self.runner.planned(delta_seconds=seconds),
+            safety_margin=self._margin,
+        )
         self.runner = self._make_runner(state)
         self.scrape = Scrape(
             self.metrics,
@@ -212,6 +218,7 @@ class Daemon:
             jobs=jobs,
             rescued=Rescued(self._job_files),
             current=lambda: self.runner.state,
+            measured=self.replanning.looked,
         )
         return Runner(
             state,
@@ -314,18 +321,9 @@ class Daemon:
     def _moved(self, message: Message, *, is_limited: bool = False) -> None:
         self.saving.moved(message, at=asyncio.get_running_loop().time(), is_limited=is_limited)
         self.scrape.moved(message)
-        self._replan()
+        self.replanning.moved()
         if isinstance(message, Committed):
             self._committed(saved_of(dict(message.saved)))
-
-    def _replan(self) -> None:
-        """Have the time to stop the jobs follow what the first copy measures."""
-        saving, progress = self.saving, self.saving.progress
-        rate = saving.rate.per_second or saving.pace.per_second or 0.0  # until this copy has one: that of the last
-        if progress is None or self.runner.state.phase is not Phase.COPYING:
-            return
-        delta = delta_seconds(progress, bytes_per_second=rate)
-        self.runner.planned(delta_seconds=delta)
 
     def _committed(self, saved: Saved) -> None:
         self.saving.committed(saved, at=asyncio.get_running_loop().time())

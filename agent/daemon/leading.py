@@ -210,7 +210,7 @@ class Leading:
         if question.layers:
             self._counted_at, self._saving.layer_bytes = asyncio.get_running_loop().time(), found.layer_bytes
         age = None if found.oldest is None else max(0.0, self._clock.now().timestamp() - found.oldest)
-        self._saving.found = Look(
+        look = Look(
             at=asyncio.get_running_loop().time(),
             files=found.files,
             bytes=found.bytes,
@@ -220,6 +220,7 @@ class Leading:
             cpu_seconds=found.cpu_seconds,
             seconds=found.seconds,
         )
+        self._saving.looked(look)
 
     def _question(self) -> Scan:
         now = asyncio.get_running_loop().time()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from agent.copier.protocol import Message, Moved
 from agent.daemon.capabilities import Capabilities, Name
 from agent.errors import PermanentError
+from agent.evacuation.churn import Churn
 from agent.evacuation.estimate import Estimate, Look, estimate
 from agent.evacuation.phases import Phase
 from agent.evacuation.rate import Pace, Rate
@@ -53,6 +54,8 @@ class Saving:
         """What they take of the disk; None is not known."""
         self.found: Look | None = None
         """What was unsaved when somebody last looked at the tree."""
+        self.churn = Churn()
+        """How much jobs change."""
         self.last: Saved | None = None
         self.progress: Progress | None = None
         self.rate = Rate()
@@ -126,6 +129,11 @@ class Saving:
     def receipts(self, checkpoint: CheckpointId) -> str:
         """Return the path of the receipts of `checkpoint`, empty when none can be kept."""
         return "" if self._directory is None else str(self._directory / f"{checkpoint}.receipts.jsonl")
+
+    def looked(self, look: Look) -> None:
+        """Take what a look at the tree has found."""
+        self.found = look
+        self.churn.add(look)
 
     def moved(self, message: Message, *, at: float, is_limited: bool = False) -> None:
         """Take what a copier tells; one that is limited does not tell how fast a rescue would be."""

@@ -1,6 +1,7 @@
 """What each piece of work does to the world. Nothing is decided here but how often to try again."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, Final, TypeVar
 from agent.chance import Chance
 from agent.checkpoint.keys import begun_key, outcome_key
 from agent.clock import Clock
-from agent.copier.protocol import Committed, Message, Record, Save, Waiting
+from agent.copier.protocol import Committed, Message, Record, Save, Scan, Scanned, Waiting
 from agent.daemon.copier import Copier, CopierRefused, Listener
 from agent.daemon.jobwork import JobWork, job_documents
 from agent.daemon.leading import Leading
@@ -34,6 +35,10 @@ DELTA_COMMIT_EVERY: Final = 3600.0
 
 LEAST_MOVE: Final = 0.5
 """Seconds that a deadline must move for a copier to be told."""
+
+LOOK_EVERY: Final = 5.0
+LOOK_SHARE: Final = 0.1
+"""Seconds between looks at what changes after the first copy; of a large tree, the share of the time they take."""
 
 T = TypeVar("T")
 
@@ -66,7 +71,8 @@ class Unheard(TransientError):
 class Works:
     """The performers of one daemon. `moved` sees every message of the copier; `heard` tells whether each source of
     notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `leading`
-    saves ahead, `rescued` are the files of jobs, `current` is the state as it is now.
+    saves ahead, `rescued` are the files of jobs, `current` is the state as it is now. `measured` takes what has changed
+    since the first copy.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Works:
         jobs: JobWork,
         rescued: Rescued,
         current: Callable[[], Evacuation],
+        measured: Callable[[Scanned], None],
     ) -> None:
         self._whoami = whoami
         self._copier = copier
@@ -101,6 +108,7 @@ class Works:
         self._jobs = jobs
         self._rescued = rescued
         self._current = current
+        self._measured = measured
         # A cancelled piece of work may still be ending when the next one begins.
         self._slurm_turn = asyncio.Lock()
         self._copy_until: float | None = None
@@ -116,6 +124,7 @@ class Works:
             Work.LIFT: self.lift,
             Work.LEAD: self.lead,
             Work.JOBS: self._jobs.look,
+            Work.MEASURE: self.measure,
             Work.STOP: self._jobs.stop,
             Work.DELTA: self.delta,
         }
@@ -188,6 +197,19 @@ class Works:
     async def delta(self, state: Evacuation, tell: Tell) -> None:
         """Copy what has changed since it was copied."""
         _raise(await self._copy(state, tell, commit_every=DELTA_COMMIT_EVERY))
+
+    async def measure(self, _state: Evacuation, tell: Tell) -> None:
+        """Look what has changed since the first copy, again and again: what stopping the jobs has to leave time for."""
+        pause = LOOK_EVERY
+        while True:
+            await asyncio.sleep(pause)
+            if not self._terms()["cache"]:  # the copier would know of no head: all would seem to have changed
+                continue
+            with contextlib.suppress(AgentError):  # the plan stands; what ails the disk or S3, the last delta tells
+                async with self._copier_turn:
+                    found = await self._copier.scan(Scan(**self._terms()), self._listener(tell))
+                self._measured(found)
+                pause = max(LOOK_EVERY, found.seconds / LOOK_SHARE)
 
     async def _copy(self, state: Evacuation, tell: Tell, *, commit_every: float) -> list[str]:
         """Copy; return why jobs may not find the files again, as sentences."""

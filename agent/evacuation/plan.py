@@ -31,7 +31,7 @@ BLIND_DELTA: Final = 1 / 8
 """The share of the time for copying that is kept for the last delta while no rate is known."""
 
 DELTA_SHARE: Final = 1 / 4
-"""How much of the tree is taken to have changed by the time its jobs are stopped."""
+"""How much of the copy is taken to have changed by the time the jobs are stopped, while nobody has looked."""
 
 LEAST_DELTA: Final = 3.0
 """Seconds of a last delta at least: a walk, and the start of its uploads."""
@@ -140,11 +140,25 @@ def forecast(progress: Progress, *, bytes_per_second: float, seconds: float) -> 
     return Forecast(bytes_left=left, bytes_per_second=bytes_per_second, seconds_needed=needed, fits=needed <= seconds)
 
 
-def delta_seconds(progress: Progress, *, bytes_per_second: float) -> float | None:
-    """Return what the last delta will take at the measured rate, None while nothing is known to go by."""
+def delta_bytes(unsaved: int, *, changing: float | None, seconds: float, tree: int | None) -> float:
+    """Return how much will have changed `seconds` after a copy of `unsaved` bytes began.
+
+    `changing` (bytes per second) was measured before; None is not known: then a share of what is copied. No more
+    changes than there is: `tree` bytes, None where that is not known.
+    """
+    if changing is None:
+        return DELTA_SHARE * unsaved
+    return min(changing * seconds, max(unsaved, tree or 0))
+
+
+def delta_seconds(size: float, *, bytes_per_second: float, is_known: bool) -> float | None:
+    """Return what a last delta of `size` bytes takes at the measured rate, None while nothing is known to go by.
+
+    `is_known`: the size is no guess of a walk that still goes on.
+    """
     if bytes_per_second <= 0:
-        return LEAST_DELTA if progress.walked and progress.bytes_total == 0 else None
-    return LEAST_DELTA + DELTA_SHARE * progress.bytes_total / bytes_per_second
+        return LEAST_DELTA if is_known and size == 0 else None
+    return LEAST_DELTA + size / bytes_per_second
 
 
 def stop_seconds(*, is_barrier: bool, kill_wait: float) -> float:

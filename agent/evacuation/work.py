@@ -18,6 +18,7 @@ class Work(StrEnum):
     LIFT = "lift"
     LEAD = "lead"
     JOBS = "jobs"
+    MEASURE = "measure"
     STOP = "stop"
     DELTA = "delta"
 
@@ -51,17 +52,24 @@ def wanted(state: Evacuation) -> frozenset[Work]:
 
     A copy ahead is made while nothing else is going on. A drain that nobody has confirmed is wanted for as long as the
     node is being left: slurmctld may be back any second. A copy that is not through when the jobs are stopped goes on,
-    and the last delta waits for it. Jobs are not looked at before the drain (P1).
+    and the last delta waits for it. Once it is through, what jobs still change is measured until they are stopped. Jobs
+    are not looked at before the drain (P1).
     """
     own = frozenset({OWN[state.phase]} if state.phase in OWN else ()) - {Work.COPY, Work.DELTA}
     copying = _copying(state) if state.phase in COPYING else frozenset()
+    measuring = frozenset({Work.MEASURE} if _waits(state) else ())
     looking = frozenset({Work.JOBS} if state.phase in {Phase.COPYING, Phase.STOPPING} and state.saves else ())
     unsettled = frozenset({Work.DRAIN} if state.phase in EVACUATING and state.drain is None else ())
     ahead = frozenset({Work.LEAD} if state.phase is Phase.WATCHING and state.leading else ())
-    return own | copying | looking | unsettled | ahead
+    return own | copying | measuring | looking | unsettled | ahead
 
 
 COPYING: Final = frozenset({Phase.COPYING, Phase.STOPPING, Phase.DELTA})
+
+
+def _waits(state: Evacuation) -> bool:
+    """Whether a copy that is through waits for the time to stop the jobs, which go on changing files."""
+    return state.phase is Phase.COPYING and state.copied and state.saves and state.effects.save and state.stops
 
 
 def _copying(state: Evacuation) -> frozenset[Work]:

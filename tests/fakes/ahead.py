@@ -75,8 +75,9 @@ class DiskCopier:
     async def save(self, command, listen):
         self.running = True
         self.saves.append(command)
-        sent = 0
-        for name in self.disk.unsaved:
+        sent, names = 0, self.disk.unsaved
+        total = sum(self.disk.files[name][0] for name in names)
+        for name in names:
             size, changed_at = self.disk.files[name]
             is_young = command.changed_before is not None and changed_at > command.changed_before
             if is_young or (command.most_bytes is not None and sent >= command.most_bytes):
@@ -85,7 +86,7 @@ class DiskCopier:
             sent += size
             self.disk.sent.append(name)
             self.disk.stored[name] = (size, changed_at)
-            listen(Moved(progress=Progress(bytes_sent=sent, bytes_done=sent)))
+            listen(Moved(progress=Progress(bytes_total=total, bytes_sent=sent, bytes_done=sent, walked=True)))
             listen(Committed(saved=self._head(complete=False)))
         return Copied()
 

@@ -68,6 +68,7 @@ class Stage:
             jobs=job_work(whoami, FakeJobs()),
             rescued=Rescued(lambda: None),
             current=lambda: self.runner.state,
+            measured=lambda found: None,
         )
         return Runner(
             Evacuation(effects=Effects.of(Mode.ACT)),

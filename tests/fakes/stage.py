@@ -5,6 +5,7 @@ import contextlib
 from datetime import timedelta
 
 from agent.chance import SeededChance
+from agent.daemon.replanning import Replanning
 from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
 from agent.daemon.works import Works
@@ -32,6 +33,7 @@ class Scene:
         is_barrier=False,
         files=None,
         default=NOTHING,
+        cache="/state/base",
     ):
         self.jobs = jobs or FakeJobs()
         self.slurm = slurm or FakeSlurmNode()
@@ -41,15 +43,22 @@ class Scene:
         self.heard = True
         self.steps = []
         self.clock = LoopClock()
-        whoami = FakeWhoami(self.slurm)
+        whoami, ahead = FakeWhoami(self.slurm), leading(self.ahead)
+        self.saving = ahead.saving
+        self.replanning = Replanning(
+            self.saving,
+            current=lambda: self.runner.state,
+            planned=lambda seconds: self.runner.planned(delta_seconds=seconds),
+            safety_margin=15.0,
+        )
         self.works = Works(
             whoami=whoami,
             copier=self.copier,
-            leading=leading(self.ahead),
-            moved=lambda message: None,
+            leading=ahead,
+            moved=self._moved,
             heard=lambda: self.heard,
             receipts=lambda checkpoint: f"/state/{checkpoint}",
-            terms=lambda: {"cache": "/state/base"},
+            terms=lambda: {"cache": cache},
             safety_margin=15.0,
             cannot_save=self._cannot_save,
             clock=self.clock,
@@ -57,6 +66,7 @@ class Scene:
             jobs=job_work(whoami, self.jobs, is_barrier=is_barrier, default=default),
             rescued=Rescued(lambda: files),
             current=lambda: self.runner.state,
+            measured=self.replanning.looked,
         )
         self.runner = Runner(
             state or Evacuation(effects=Effects.of(mode)),
@@ -70,6 +80,10 @@ class Scene:
     def _step(self, record):
         self.steps.append(record)
         self.works.follow(record.state)
+
+    def _moved(self, message):
+        self.saving.moved(message, at=asyncio.get_running_loop().time())
+        self.replanning.moved()
 
     async def _cannot_save(self):
         return self.refusal

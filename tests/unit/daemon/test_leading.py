@@ -257,6 +257,7 @@ def rescued(size, *, wait, changed=0, **how):
                 jobs=job_work(whoami, FakeJobs()),
                 rescued=Rescued(lambda: None),
                 current=lambda: runner.state,
+                measured=lambda found: None,
             )
             runner = Runner(
                 Evacuation(effects=Effects.of(Mode.ACT)),

@@ -122,6 +122,7 @@ class Node:
             jobs=job_work(whoami, FakeJobs()),
             rescued=Rescued(lambda: None),
             current=lambda: self.runner.state,
+            measured=lambda found: None,
         )
         self.runner = Runner(
             Evacuation(effects=Effects.of(Mode.ACT)),

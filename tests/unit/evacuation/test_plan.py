@@ -5,7 +5,17 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.evacuation.phases import Phase
-from agent.evacuation.plan import BLIND_WINDOW, OUTLIVED, due, forecast, plan
+from agent.evacuation.plan import (
+    BLIND_WINDOW,
+    DELTA_SHARE,
+    LEAST_DELTA,
+    OUTLIVED,
+    delta_bytes,
+    delta_seconds,
+    due,
+    forecast,
+    plan,
+)
 from agent.evacuation.state import Effects, Evacuation
 from agent.model.mode import Mode
 from agent.model.notice import Notice, NoticeKind
@@ -61,3 +71,21 @@ def test_the_forecast_says_whether_it_fits():
 
 def test_a_node_of_a_capacity_block_rests_until_ec2_has_had_its_time_to_take_it():
     assert plan(evacuation(600, kind=NoticeKind.CAPACITY_BLOCK_END), safety_margin=15).rest_until == 1600 + 70 * 60
+
+
+def test_a_share_of_the_copy_is_taken_to_change_while_nobody_has_looked():
+    assert delta_bytes(1000, changing=None, seconds=100, tree=10_000) == DELTA_SHARE * 1000
+
+
+def test_what_changes_is_the_measured_rate_for_the_time_that_is_left_and_no_more_than_there_is():
+    assert delta_bytes(1000, changing=2.0, seconds=100, tree=10_000) == 200
+    assert delta_bytes(1000, changing=2e6, seconds=100, tree=10_000) == 10_000
+    assert delta_bytes(1000, changing=2e6, seconds=100, tree=None) == 1000
+    assert delta_bytes(1000, changing=0.0, seconds=100, tree=None) == 0
+
+
+def test_a_last_delta_takes_its_bytes_at_the_measured_rate_and_its_beginning():
+    assert delta_seconds(500, bytes_per_second=100, is_known=False) == LEAST_DELTA + 5
+    assert delta_seconds(500, bytes_per_second=0, is_known=True) is None
+    assert delta_seconds(0, bytes_per_second=0, is_known=True) == LEAST_DELTA
+    assert delta_seconds(0, bytes_per_second=0, is_known=False) is None
