@@ -51,23 +51,27 @@ class DiskCopier:
         self.dies = dies
         self.saves = []
         self.scans = []
+        self.layers = []
         self.records = []
         self.running = False
 
     async def scan(self, command, listen):
         self.running = True
         self.scans.append(asyncio.get_running_loop().time())
+        self.layers.append(list(command.layers))
         if self.dies:
             self.dies -= 1
             raise CopierGone("ask", "the copier", "it died (-9)")
         await asyncio.sleep(self.cpu_seconds)
-        names, files = self.disk.unsaved, self.disk.files
+        names, files, now = self.disk.unsaved, self.disk.files, self.disk.clock.now().timestamp()
         return Scanned(
             files=len(names),
             bytes=sum(files[name][0] for name in names),
             oldest=files[names[0]][1] if names else None,
+            by_age=[(max(0.0, now - files[name][1]), files[name][0]) for name in names],
             total_files=len(files),
             total_bytes=self.disk.used,
+            layer_bytes=7 * len(command.layers),
             seconds=self.cpu_seconds,
             cpu_seconds=self.cpu_seconds,
         )

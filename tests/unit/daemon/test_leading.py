@@ -215,6 +215,39 @@ def test_a_whole_checkpoint_is_made_at_its_interval_whatever_the_scope():
     assert estimate.bytes == 0
 
 
+def test_container_layers_are_left_out_counted_four_times_a_day_and_their_bytes_are_shown():
+    async def scene():
+        node = Node(40 * GB, lead_quiet="10m")
+        node.leading.saving.layers = ("docker", "enroot")
+        async with node.living():
+            await asyncio.sleep(8 * HOUR)
+        return node
+
+    node = play(scene)
+    paths = ["/scratch/docker", "/scratch/enroot"]
+    assert len(node.ahead.layers) > 100
+    assert [layers for layers in node.ahead.layers if layers] == [paths, paths]
+    assert node.leading.saving.layer_bytes == 14
+    assert {tuple(save.exclude) for save in node.ahead.saves} == {("docker", "enroot")}
+
+
+@pytest.mark.parametrize(("lead", "size", "sent"), [("always", GB, 100), ("never", 40 * GB, 0)])
+def test_lead_always_sends_all_that_rests_and_never_sends_nothing(lead, size, sent):
+    node, _ = after(HOUR, size, lead=lead)
+    assert len(node.disk.sent) == sent
+
+
+def test_what_jobs_change_between_looks_is_measured_for_the_last_delta():
+    async def scene():
+        async with Node(40 * GB).living() as node:
+            for _ in range(100):
+                await asyncio.sleep(60)
+                node.fill("log", 60 * 10**6)
+            return node
+
+    assert play(scene).leading.saving.churn.per_second == pytest.approx(1e6, rel=0.5)
+
+
 def test_what_fails_is_shown_and_not_tried_again_at_once():
     node, _ = after(PAUSE[0] - 10, 20 * GB, dies=1)
     assert len(node.ahead.scans) == 1
