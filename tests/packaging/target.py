@@ -23,11 +23,12 @@ class Target:
     def __init__(self, root):
         self.root = root
         root.write(self.BOOTSTRAP, (ROOT / "packaging/bootstrap.sh").read_text())
+        root.did("chmod", "755", self.BOOTSTRAP)
         self.sha256 = digest(root.inside(self.BUNDLE))
 
     def bootstrap(self, *arguments, before=(), seconds=60):
-        """Run it with its output on pipes, as ParallelCluster does; done when nobody holds them any more."""
-        return self.root.run(*before, "sh", self.BOOTSTRAP, *arguments, seconds=seconds)
+        """Run it as ParallelCluster does: a program whose output goes to pipes, done when nobody holds them."""
+        return self.root.run(*before, self.BOOTSTRAP, *arguments, seconds=seconds)
 
     def install(self, *arguments, before=()):
         what = ("--bundle", self.BUNDLE, "--sha256", self.sha256, "--bucket", "my-bucket")
@@ -53,6 +54,12 @@ class Target:
         found = self.root.did("find", *PLACES, "-xdev", "-name", "*hpc-agent*", "-not", "-path", f"{ROOT}/*")
         return found.split()
 
+    def files(self):
+        """Return all that is on the disk, but for what the system itself writes as it goes."""
+        said = self.root.did("find", "/", "-xdev", "-not", "-type", "d", "-not", "-path", "/proc/*", "-print0")
+        own = ("/var/lib/systemd/", "/var/lib/dpkg/", "/var/cache/", "/var/log/", "/etc/machine-id")
+        return {path for path in said.split("\0") if path and not path.startswith(own)}
+
     def wipe(self):
         self.bootstrap("--uninstall")
         assert self.left() == []
@@ -67,6 +74,20 @@ class Target:
             yield
         finally:
             self.root.did("umount", path)
+
+    @contextlib.contextmanager
+    def silence(self):
+        """A network that takes every packet and brings none back, as a security group without a rule does."""
+        self.root.did("ip", "link", "add", "hole", "type", "veth", "peer", "name", "bottom")
+        for end in ("hole", "bottom"):
+            self.root.did("ip", "link", "set", end, "up")
+        self.root.did("ip", "address", "add", "10.99.0.5/24", "dev", "hole")
+        self.root.did("ip", "neighbour", "replace", "10.99.0.1", "lladdr", "02:00:00:00:00:01", "dev", "hole")
+        self.root.did("ip", "route", "add", "default", "via", "10.99.0.1")
+        try:
+            yield
+        finally:
+            self.root.did("ip", "link", "delete", "hole")
 
     @contextlib.contextmanager
     def program(self, name, text):

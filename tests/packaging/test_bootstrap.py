@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -9,6 +10,11 @@ from tests.fakes.systemd_root import until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(400)]  # the first makes the bundle
 
+WITHOUT_SYSTEMCTL = (
+    *("unshare", "--mount", "sh", "-c"),
+    'for at in /bin /usr/bin; do mount --bind /dev/null $at/systemctl; done; exec "$@"',
+    "sh",
+)
 WITHOUT_SYSTEMD = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run/systemd; exec "$@"', "sh")
 
 
@@ -49,6 +55,11 @@ def test_it_installs_twice_the_service_runs_and_an_uninstall_leaves_nothing(targ
     assert refused.returncode == 0
     assert "systemd is not running here: it starts with the next boot" in refused.stderr
     assert target.root.did("systemctl", "is-enabled", "hpc-agent") == "enabled\n"
+
+    refused = target.install(before=WITHOUT_SYSTEMCTL)
+
+    assert refused.returncode == 0
+    assert "version 0.1.0 is in place, but there is no systemd to run it" in refused.stderr
 
     removed = target.bootstrap("--uninstall")
 
@@ -98,6 +109,16 @@ def test_without_network_it_gives_up_and_tells_no_secret_of_the_url(target):
     assert "secret" not in target.log() + done.stderr
 
 
+@pytest.mark.slow
+def test_a_network_that_swallows_everything_costs_less_than_a_minute(target):
+    with target.silence():
+        began = time.monotonic()
+        done = target.bootstrap("--bundle", "https://192.0.2.1/b.tar.gz", "--sha256", "0" * 64, "--bucket", "b")
+
+    assert time.monotonic() - began < 60
+    refused(target, done, "the bundle: https://192.0.2.1/b.tar.gz: curl: (28)")
+
+
 def test_a_full_disk_is_noticed_before_anything_is_fetched_and_where_the_log_is_full_too_it_is_elsewhere(target):
     with target.small("/opt/hpc-agent"), target.small("/var/log"):
         done = target.install()
@@ -123,6 +144,60 @@ def test_a_python_of_the_product_is_not_used(target):
     done = target.install("--python", theirs)
 
     refused(target, done, f"{theirs} is not a Python this bundle works with")
+
+
+@pytest.fixture
+def managers(target):
+    """A bundle that works with no Python, and package managers that write down what they are asked for."""
+    content = "mkdir -p /var/none/b; echo 0.0.1 >/var/none/b/VERSION; echo 'exit 1' >/var/none/b/install.sh"
+    target.root.did("sh", "-c", f"{content}; tar -czf /var/none.tar.gz -C /var/none b; : >/var/asked")
+    asked = 'echo "${0##*/} $*" >>/var/asked; exit 1'
+    with target.program("dnf", asked), target.program("apt-get", asked):
+        yield lambda: [line.split() for line in target.root.inside("/var/asked").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "manager", "package"),
+    [
+        ("amzn", "2023", "dnf", "python3.11"),
+        ("ubuntu", "22.04", "apt-get", "python3.11"),
+        ("ubuntu", "24.04", "apt-get", "python3"),
+        ("rhel", "8.10", "dnf", "python3.11"),
+        ("rocky", "8.10", "dnf", "python3.11"),
+        ("rhel", "9.6", "dnf", "python3.11"),
+        ("rocky", "9.6", "dnf", "python3.11"),
+        ("debian", "12", "apt-get", "python3"),
+    ],
+)
+def test_each_distribution_is_asked_for_a_python_that_it_has(target, managers, name, version, manager, package):
+    with target.file("/etc/os-release", f'ID="{name}"\nVERSION_ID="{version}"\n'):
+        done = target.bootstrap("--bundle", "/var/none.tar.gz", "--bucket", "b")
+
+    assert done.returncode == 0
+    assert {asked[0] for asked in managers()} == {manager}
+    assert "install" in managers()[-1]
+    assert managers()[-1][-1] == package
+
+
+def test_a_distribution_that_is_not_known_is_told_and_asked_for_nothing(target, managers):
+    with target.file("/etc/os-release", "ID=gentoo\nVERSION_ID=2.17\n"):
+        done = target.bootstrap("--bundle", "/var/none.tar.gz", "--bucket", "b")
+
+    assert "and none for gentoo:2.17; see --python" in done.stderr
+    assert managers() == []
+
+
+@pytest.mark.slow
+def test_a_python_that_the_distribution_brings_is_used(target):
+    bring = "cp /usr/bin/python3.11.taken /usr/bin/python3.11"
+    with (
+        target.file("/etc/os-release", 'ID="amzn"\nVERSION_ID="2023"\n'),
+        target.pythons("#!/bin/sh\necho 3.9\n"),
+        target.program("dnf", bring),
+    ):
+        assert target.install().stderr == ""
+        assert "installing python3.11" in target.log()
+        until(target.is_active, "active", seconds=30)
 
 
 def test_amazon_linux_2_is_refused_with_a_clear_line(target):

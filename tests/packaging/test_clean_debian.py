@@ -1,5 +1,6 @@
 """A clean Debian that has Python, systemd and nothing else, and no network: from the bundle and from the deb."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -18,18 +19,42 @@ pytestmark = [pytest.mark.systemd, pytest.mark.slow, pytest.mark.timeout(900)]
 NEXT = "0.2.0"
 
 
+INCLUDED = ("systemd", "dbus", "python3")
+
+
+def root_of(suite, config):
+    """Return the archive of a Debian as small as it comes, with systemd and Python; it is kept for the next run."""
+    kept = config.cache.mkdir("debian") / f"{suite}-{'-'.join(INCLUDED)}.tar"
+    if not kept.exists():
+        if not shutil.which("mmdebstrap"):
+            pytest.fail("there is no mmdebstrap: apt-get install mmdebstrap")
+        new = kept.with_name(f"new-{kept.name}")
+        make = ["mmdebstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", suite, new]
+        subprocess.run(make, check=True, capture_output=True, timeout=600)
+        new.rename(kept)
+    return kept
+
+
 @pytest.fixture(scope="session")
-def debian(tmp_path_factory):
-    """The root of a Debian as small as it comes, with systemd and Python."""
-    if not shutil.which("mmdebstrap"):
-        pytest.fail("there is no mmdebstrap: apt-get install mmdebstrap")
+def debian(tmp_path_factory, pytestconfig):
     at = tmp_path_factory.mktemp("debian") / "root"
-    make = ["mmdebstrap", "--variant=minbase", "--include=systemd,dbus,python3", "bookworm", f"{at}.tar"]
-    subprocess.run(make, check=True, capture_output=True, timeout=600)
     at.mkdir()
-    subprocess.run(["tar", "-xpf", f"{at}.tar", "-C", at, "--exclude=./dev/*"], check=True, timeout=60)
+    archive = root_of("bookworm", pytestconfig)
+    subprocess.run(["tar", "-xpf", archive, "-C", at, "--exclude=./dev/*"], check=True, timeout=100)
     yield at
     shutil.rmtree(at)
+
+
+@pytest.fixture(scope="session")
+def python_archive(debian, tmp_path_factory):
+    """A Python in an archive, as --python takes it: that of the clean Debian, moved."""
+    python = tmp_path_factory.mktemp("archive") / "python"
+    (python / "bin").mkdir(parents=True)
+    shutil.copy(debian / "usr/bin/python3.11", python / "bin/python3")
+    shutil.copytree(debian / "usr/lib/python3.11", python / "lib/python3.11", symlinks=True)
+    archive = python.with_name("python.tar.gz")
+    subprocess.run(["tar", "-czf", archive, "-C", python.parent, "python"], check=True, timeout=100)
+    return archive
 
 
 @pytest.fixture(scope="session")
@@ -80,27 +105,56 @@ def dpkg(machine, *arguments):
     assert done.returncode == 0, done.stderr
 
 
-def test_bootstrap_updates_goes_back_and_leaves_nothing(clean, next_bundle):
+@contextlib.contextmanager
+def present(_machine, _archive):
+    """The system has a Python that will do."""
+    yield ()
+
+
+@contextlib.contextmanager
+def too_old(machine, archive):
+    """The system's Python will not do; there is another elsewhere."""
+    shutil.copy(archive, machine.root.inside("/var/python.tar.gz"))
+    machine.root.did("tar", "-xzf", "/var/python.tar.gz", "-C", "/srv")
+    with machine.pythons("#!/bin/sh\necho 3.9\n"):
+        yield ("--python", "/srv/python/bin/python3")
+
+
+@contextlib.contextmanager
+def absent(machine, archive):
+    """The system has no Python; there is one in the bucket."""
+    shutil.copy(archive, machine.root.inside("/var/python.tar.gz"))
+    with machine.pythons(""), machine.program("aws", 'for to; do :; done\ncp /var/python.tar.gz "$to"'):
+        yield ("--python", "s3://my-bucket/install/python.tar.gz", "--python-sha256", digest(archive))
+
+
+@pytest.mark.parametrize("python", [present, too_old, absent])
+def test_bootstrap_updates_goes_back_and_leaves_nothing(clean, next_bundle, python_archive, python):
     shutil.copy(next_bundle, clean.root.inside("/var/next.tar.gz"))
-    update = ("--bundle", "/var/next.tar.gz", "--sha256", digest(next_bundle), "--bucket", "my-bucket")
+    with python(clean, python_archive) as arguments:
+        before = clean.files()
+        update = ("--bundle", "/var/next.tar.gz", "--sha256", digest(next_bundle), "--bucket", "my-bucket", *arguments)
 
-    assert clean.install().stdout.endswith("version 0.1.0 is in place\n")
-    runs(clean, "0.1.0")
-    assert clean.install().stdout.endswith("version 0.1.0 is in place\n")
+        assert clean.install(*arguments).stdout.endswith("version 0.1.0 is in place\n")
+        runs(clean, "0.1.0")
+        pid = clean.service("MainPID")
+        assert clean.install(*arguments).stdout.endswith("version 0.1.0 is in place\n")
+        assert clean.service("MainPID") == pid
 
-    assert clean.bootstrap(*update).stdout.endswith(f"version {NEXT} is in place\n")
-    runs(clean, NEXT)
+        assert clean.bootstrap(*update, seconds=110).stdout.endswith(f"version {NEXT} is in place\n")
+        runs(clean, NEXT)
 
-    assert clean.bootstrap("--use", "0.1.0").stdout.endswith("version 0.1.0 is in place\n")
-    runs(clean, "0.1.0")
+        assert clean.bootstrap("--use", "0.1.0").stdout.endswith("version 0.1.0 is in place\n")
+        runs(clean, "0.1.0")
 
-    clean.wipe()
-    assert not clean.is_active()
+        clean.wipe()
+        assert not clean.is_active()
+        assert clean.files() == before
 
 
 def test_the_deb_installs_updates_keeps_the_settings_and_is_purged_without_a_trace(clean, packages):
     root, settings = clean.root, clean.root.inside("/etc/hpc-agent/config.toml")
-    before = clean.left()
+    before = clean.files()
     for number, folder in enumerate(packages):
         (deb,) = folder.glob("*.deb")
         shutil.copy(deb, root.inside(f"/var/{number}.deb"))
@@ -121,7 +175,7 @@ def test_the_deb_installs_updates_keeps_the_settings_and_is_purged_without_a_tra
     assert not root.inside("/opt/hpc-agent").exists()
 
     dpkg(clean, "-P", "hpc-agent")
-    assert {path for path in clean.left() if "bootstrap" not in path} == set(before)
+    assert {path for path in clean.files() if "bootstrap" not in path} == before
 
 
 def test_the_deb_says_what_is_missing_where_no_python_is_new_enough(clean, packages):
