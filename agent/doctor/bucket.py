@@ -1,13 +1,13 @@
 """The bucket: who we are to it, what the role may do in it, where it is and whose."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agent.checkpoint.keys import full, probe_key
 from agent.doctor import statement
 from agent.doctor.child import UNASKED, ask
-from agent.doctor.finding import Finding, green, red, unknown, yellow
+from agent.doctor.finding import Finding, Level, green, red, unknown, yellow
 from agent.processes import Processes
 from agent.settings import Settings
 
@@ -65,7 +65,8 @@ async def _writer(settings: Settings, processes: Processes, region: str) -> tupl
     said = await ask(processes, "caller", ["--seconds", str(CALLER_SECONDS)], seconds=seconds, env=env)
     if said.get("userid"):
         return str(said["userid"]), green(WRITER, f"{said['userid']}, by STS")
-    hint = "is there a route or a VPC endpoint to STS? Else set node.writer to the role's aws:userid"
+    theirs = str(said.get("hint", "")) or "see the route or the VPC endpoint to STS"
+    hint = f"{theirs}; or set node.writer to the role's aws:userid"
     return NOBODY, yellow(WRITER, f"STS does not say who we are: {said.get('error', 'no answer')}", hint)
 
 
@@ -76,9 +77,12 @@ def read(said: Document, place: Place) -> Iterator[Finding]:
         yield level(BUCKET, str(said["error"]), str(said.get("hint", "")))
         return
     steps = said["steps"]
-    yield _bucket(said, steps, place)
-    for step, name in STEPS.items():
-        yield _step(name, steps, step, place, is_strange=bool(said.get("wrong_owner")))
+    bucket = _bucket(said, steps, place)
+    yield bucket
+    first, *others = (_step(name, steps, step, place, bucket) for step, name in STEPS.items())
+    yield first
+    for one in others:
+        yield replace(one, hint=f"as for {first.name}") if one.hint and one.hint == first.hint else one
     if place.kms_key:
         yield _kms(steps, place)
     yield _region(str(said.get("region", "")), place)
@@ -92,6 +96,8 @@ def _bucket(said: Document, steps: Document, place: Place) -> Finding:
     silent = next((one for one in steps.values() if one and one["sort"] == "unavailable"), None)
     if silent is not None:
         return red(BUCKET, str(silent["error"]), str(silent["hint"]) or "is there a route or a VPC endpoint to S3?")
+    if closed := _closed(steps, place):
+        return red(BUCKET, str(closed["error"]), str(closed["hint"]))
     if all(one is None for one in steps.values()):
         checked = f"belongs to {place.owner}" if place.owner else "answers; whose it is was not checked"
         if not place.owner:
@@ -100,7 +106,13 @@ def _bucket(said: Document, steps: Document, place: Place) -> Finding:
     return unknown(BUCKET, f"{where} answers, and refuses some of what it was asked")
 
 
-def _step(name: str, steps: Document, step: str, place: Place, *, is_strange: bool) -> Finding:
+def _closed(steps: Document, place: Place) -> Document | None:
+    """Return what every request met and no statement lifts: no such bucket, credentials that nobody knows."""
+    failures = [failure for step, failure in steps.items() if failure and not _lifted_by(step, failure, place)]
+    return failures[0] if failures and len(failures) == len(steps) else None
+
+
+def _step(name: str, steps: Document, step: str, place: Place, bucket: Finding) -> Finding:
     if step not in steps:
         return unknown(name, "not tried: S3 had stopped answering")
     failure = steps[step]
@@ -108,11 +120,14 @@ def _step(name: str, steps: Document, step: str, place: Place, *, is_strange: bo
         return green(name, "tried, and allowed")
     if failure["sort"] == "unavailable":
         return unknown(name, "tried, and not answered")
-    if is_strange:
-        return unknown(name, "refused, as everything is while somebody else owns the bucket")
-    hint = _statement(step, str(failure["error"]), place) if failure["sort"] == "denied" else ""
-    theirs = str(failure["hint"])
-    return red(name, str(failure["error"]), "; ".join(filter(None, (hint, theirs))))
+    if bucket.level is Level.RED:
+        return unknown(name, "refused, as everything is: see bucket")
+    hints = (_lifted_by(step, failure, place), str(failure["hint"]))
+    return red(name, str(failure["error"]), "; ".join(filter(None, hints)))
+
+
+def _lifted_by(step: str, failure: Document, place: Place) -> str:
+    return _statement(step, str(failure["error"]), place) if failure["sort"] == "denied" else ""
 
 
 def _statement(step: str, error: str, place: Place) -> str:

@@ -28,7 +28,7 @@ def look_at_mode(settings: Settings) -> Finding:
 def look_at_daemon(status: Status | AgentError) -> Finding:
     """`status` is its status document, or why there is none."""
     if isinstance(status, AgentError):
-        return red(DAEMON, f"{status.detail}: no notice would be seen", status.hint)
+        return red(DAEMON, f"{status.subject}: {status.detail}: no notice would be seen", status.hint)
     said = f"{status.get('version', '')}, {status.get('state', 'unknown')}"
     off = [name for name, known in (status.get("capabilities") or {}).items() if known.get("on") is False]
     troubles = [str(one.get("what", "")) for one in status.get("trouble") or ()]

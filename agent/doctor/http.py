@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 
 from agent.errors import TransientError
 
@@ -23,7 +24,7 @@ async def status_of(host: str, port: int, path: str, *, seconds: float = 2.0) ->
     except TimeoutError as error:
         raise NoAnswer("ask", where, f"no answer within {seconds:g} s") from error
     except OSError as error:
-        raise NoAnswer("ask", where, error.strerror or str(error)) from error
+        raise NoAnswer("ask", where, os.strerror(error.errno) if error.errno else str(error)) from error
     except ValueError as error:
         raise NoAnswer("ask", where, "what answers does not speak HTTP") from error
 

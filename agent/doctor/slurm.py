@@ -62,7 +62,8 @@ async def look_at_slurm(settings: Settings, machine: Machine, *, instance_id: st
         values = config(await scontrol.show_config())
     except AgentError as error:
         about_node.cancel()
-        return [red(SLURM, f"slurmctld does not answer {found.value}: {error.detail}", error.hint)]
+        hint = error.hint or f"{found.value} ping; if it finds no slurm.conf, set SLURM_CONF"
+        return [red(SLURM, f"slurmctld does not answer {found.value}: {error.detail}", hint)]
     version = values.get("SLURM_VERSION", "of an unknown version")
     return [
         green(SLURM, f"slurmctld answers {found.value} ({found.how}), Slurm {version}"),

@@ -7,6 +7,7 @@ and NTP, hence the one connection. Proxies of the environment are never used.
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -212,8 +213,14 @@ def _border(path: str) -> Iterator[None]:
     except TimeoutError as error:
         raise ImdsUnavailable("ask for", path, "no answer in time", reason=Reason.TIMEOUT) from error
     except aiohttp.ClientConnectorError as error:
-        raise ImdsUnavailable("ask for", path, str(error), reason=Reason.REFUSED) from error
+        raise ImdsUnavailable("ask for", path, _unreached(error), reason=Reason.REFUSED) from error
     except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as error:
         raise ImdsUnavailable("ask for", path, str(error) or repr(error), reason=Reason.BROKEN) from error
     except aiohttp.ClientError as error:
         raise ImdsUnavailable("ask for", path, f"not HTTP: {error}", reason=Reason.GARBAGE) from error
+
+
+def _unreached(error: aiohttp.ClientConnectorError) -> str:
+    """Return the system's words: those of asyncio and aiohttp hide them in the repr of an address."""
+    said = os.strerror(error.errno) if error.errno else str(error.os_error)
+    return f"{error.host}:{error.port}: {said}"

@@ -210,6 +210,14 @@ async def test_p5_each_fault_has_its_reason_and_is_over_when_imds_is_well(fault,
         assert (found is not None) is notice
 
 
+async def test_an_address_where_nobody_listens_is_told_in_the_words_of_the_system():
+    async with pair() as (server, imds):
+        await server.fault(Fault.REFUSE)
+        with pytest.raises(ImdsUnavailable) as caught:
+            await imds.get(ID)
+        assert caught.value.detail == f"{server.endpoint.removeprefix('http://')}: Connection refused"
+
+
 async def test_401_for_ever_asks_for_one_new_token_per_question():
     async with pair() as (server, imds):
         await server.fault(Fault.UNAUTHORIZED)

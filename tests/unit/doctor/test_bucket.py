@@ -82,6 +82,19 @@ def test_a_refusal_that_no_statement_lifts_has_none():
     assert found({**WORKS, "put": probe.told(wrong)})["s3 write"].hint == "no such bucket"
 
 
+def test_what_meets_every_request_and_no_statement_lifts_is_told_once_of_the_bucket():
+    wrong = StoreDenied("put", "s3://b/k", "PutObject: NoSuchBucket: (HTTP 404)", hint="no such bucket")
+    findings = found(dict.fromkeys(WORKS, probe.told(wrong)), region="")
+    assert levels(findings.values()) == {**dict.fromkeys(ALL_GREEN, "unknown"), "bucket": "red"}
+    assert findings["bucket"].hint == "no such bucket"
+
+
+def test_a_statement_that_lifts_two_refusals_is_written_once():
+    findings = found({**WORKS, "put": denied("PutObject"), "multipart": denied("CreateMultipartUpload")})
+    assert "s3:PutObject" in findings["s3 write"].hint
+    assert (findings["s3 multipart"].level, findings["s3 multipart"].hint) == ("red", "as for s3 write")
+
+
 def test_a_bucket_of_somebody_else_is_red_and_no_statement_is_asked_for():
     refused = dict.fromkeys(WORKS, denied("PutObject"))
     findings = found(refused, wrong_owner=True)
@@ -123,6 +136,7 @@ async def test_sts_that_does_not_answer_is_yellow_and_the_bucket_is_tried_all_th
     children = Children({"agent.aws.caller": {"error": "no route", "hint": ""}, "agent.aws.probe": said})
     findings = await look_at_bucket(load(None, SETTINGS), children, probe_id=ID, region="eu-west-1")
     assert levels(findings) == {"writer": "yellow", **ALL_GREEN}
+    assert findings[0].hint == "see the route or the VPC endpoint to STS; or set node.writer to the role's aws:userid"
     assert f"/probe/-/{ID}" in children.asked[1]
 
 

@@ -138,5 +138,6 @@ async def test_the_port_is_asked(answer, level):
 
 
 async def test_a_port_where_nobody_listens_is_yellow_and_no_port_green():
-    assert (await look_at_port("127.0.0.1:1")).level == "yellow"
+    closed = await look_at_port("127.0.0.1:1")
+    assert (closed.level, closed.detail) == ("yellow", "127.0.0.1:1: Connection refused")
     assert (await look_at_port("")).level == "green"
