@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.demo.imds_control import ImdsControl
+from agent.demo.s3 import PORTS, dying_with_us, leftovers
 from agent.demo.s3 import argv as weed_argv
-from agent.demo.s3 import dying_with_us, leftovers
 from tests.fakes.systemd_root import SystemdRoot
 
 UNIT = Path(__file__).parents[2] / "systemd/hpc-agent.service"
@@ -18,8 +19,8 @@ VENV = Path(sys.prefix)
 AGENT = f"{VENV}/bin/hpc-agent"
 NEIGHBOUR = "[Service]\nExecStart=/bin/sleep infinity\n"
 """In the place of slurmd and munge: what counts is when it is stopped."""
-PORT = 8333
-"""Of the real S3, in the machine's own network."""
+PORT = 10000 + PORTS * (os.getpid() % 5000)
+"""Of the real S3, in the machine's own network. It makes sockets in /tmp by its ports, which other machines share."""
 
 
 class Machine:

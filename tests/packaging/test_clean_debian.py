@@ -204,6 +204,32 @@ def test_the_rpm_holds_what_the_deb_holds(packages, tmp_path):
     assert "/etc/hpc-agent/config.toml" in asked.stdout
 
 
+def test_the_rpm_installs_updates_keeps_the_settings_and_goes_by_its_own_scripts(target, packages):
+    """On Debian: rpm runs the scripts and asks nobody for what the package needs."""
+    root, settings = target.root, target.root.inside("/etc/hpc-agent/config.toml")
+    for number, folder in enumerate(packages):
+        (rpm,) = folder.glob("*.rpm")
+        shutil.copy(rpm, root.inside(f"/var/{number}.rpm"))
+
+    def rpm(*arguments):
+        done = root.run("rpm", "--nodeps", *arguments, seconds=300)
+        assert done.returncode == 0, done.stderr
+
+    rpm("-i", "/var/0.rpm")
+    runs(target, "0.1.0", "/usr/bin/hpc-agent")
+    assert root.did("systemctl", "is-enabled", "hpc-agent") == "enabled\n"
+    settings.write_text('mode = "observe"\n')
+
+    rpm("-U", "/var/1.rpm")
+    runs(target, NEXT, "/usr/bin/hpc-agent")
+    assert settings.read_text() == 'mode = "observe"\n'
+
+    rpm("-e", "hpc-agent")
+    assert not target.is_active()
+    assert not root.inside("/opt/hpc-agent").exists()
+    assert not root.inside("/usr/lib/hpc-agent").exists()
+
+
 def _files(root):
     found = (path for path in root.rglob("*") if path.is_symlink() or path.is_file())
     names = {str(path.relative_to(root)) for path in found}
