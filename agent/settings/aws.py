@@ -1,8 +1,7 @@
 """The standard variables of AWS and Slurm that other programs on the node obey, too."""
 
 from collections.abc import Mapping
-
-from pydantic import BaseModel, ConfigDict
+from dataclasses import dataclass
 
 from agent.errors import SettingsInvalid
 from agent.settings.text import check_url
@@ -15,10 +14,9 @@ _VARIABLES = {
 }
 
 
-class Aws(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aws:
     """Empty means not given. `ca_bundle` is a file of certificates that TLS servers are checked against."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metadata_endpoint: str = ""
     s3_endpoint: str = ""

@@ -5,24 +5,23 @@ Keys are kinds of notices and, for one sort of scheduled event, `scheduled-event
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
-
 from agent.model.notice import NoticeKind
+from agent.settings.checks import After, Before, Reader
 from agent.settings.units import duration, write_duration
 
 _CODE: Final = re.compile(rf"{NoticeKind.SCHEDULED_EVENT}/[a-z0-9-]{{1,64}}")
 
 Action = Literal["ignore", "lead-copy", "drain", "evacuate"]
-Lead = Annotated[timedelta, BeforeValidator(duration("0s", "365d"))]
+Lead = Annotated[timedelta, Reader(duration("0s", "365d"))]
 
 
-class PolicyRule(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRule:
     """`lead` None is the default's of that kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     action: Action
     lead: Lead | None = None
@@ -47,7 +46,7 @@ def _check_key(key: str) -> str:
     return key
 
 
-PolicySection = Mapping[Annotated[str, AfterValidator(_check_key)], Annotated[PolicyRule, BeforeValidator(_check_rule)]]
+PolicySection = Mapping[Annotated[str, After(_check_key)], Annotated[PolicyRule, Before(_check_rule)]]
 
 
 def policy_key(variable_rest: str) -> str:

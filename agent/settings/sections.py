@@ -3,12 +3,12 @@
 `packaging/config.toml` says what each means; a test keeps the two together.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictInt
 
 from agent.jobs.ownership import check_template
 from agent.model.job import Restore
+from agent.settings.checks import After, Exact
 from agent.settings.text import (
     Account,
     Bucket,
@@ -49,14 +49,12 @@ def _check_connections(count: int) -> int:
     return count
 
 
-Connections = Annotated[StrictInt, AfterValidator(_check_connections)]
+Connections = Annotated[int, Exact(), After(_check_connections)]
+Switch = Annotated[bool, Exact()]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NodeSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSection:
     """Who this node is; empty is found out."""
 
     name: Name = ""
@@ -64,19 +62,22 @@ class NodeSection(Section):
     writer: Writer = ""
 
 
-class ImdsSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImdsSection:
     poll_interval: PollInterval = parse_duration("1s")
 
 
-class ScratchSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchSection:
     paths: tuple[TreePath, ...] = ("/scratch",)
     exclude: tuple[str, ...] = ()
     priority: tuple[str, ...] = ()
     container_layers: tuple[RelativePath, ...] = ("docker", "containerd", "enroot")
-    require_mount: StrictBool = True
+    require_mount: Switch = True
 
 
-class S3Section(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Section:
     bucket: Bucket = ""
     prefix: Prefix = "hpc-agent"
     expected_bucket_owner: Account = ""
@@ -86,7 +87,8 @@ class S3Section(Section):
     part_size: PartSize = parse_size("8MiB")
 
 
-class CheckpointSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSection:
     """How files are stored, and what is saved before there is a notice."""
 
     pack_below: PackBelow = parse_size("1MiB")
@@ -99,26 +101,30 @@ class CheckpointSection(Section):
     bandwidth_limit: Bandwidth = ""
 
 
-class EvacuationSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvacuationSection:
     safety_margin: Margin = parse_duration("15s")
 
 
-class CapacityBlockSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityBlockSection:
     """The end of a Capacity Block; `end` stands in while EC2 does not tell."""
 
-    ask: StrictBool = True
+    ask: Switch = True
     end: Time = ""
-    slurm_reservation: StrictBool = False
+    slurm_reservation: Switch = False
 
 
-class AsgSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsgSection:
     hook_window: HookWindow = parse_duration("5m")
 
 
-class SlurmSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmSection:
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
-    requeue: StrictBool = True
+    requeue: Switch = True
     signal: Literal["", "HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "CONT", "URG", "WINCH"] = ""
     signal_grace: Grace = parse_duration("30s")
     peer_save: Literal["job-dir", "off"] = "job-dir"
@@ -126,20 +132,23 @@ class SlurmSection(Section):
     peer_save_time: PeerTime = parse_duration("60s")
 
 
-class JobsSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsSection:
     """Whose files are whose, and which of them a requeued job finds again."""
 
-    files: tuple[Annotated[str, AfterValidator(check_template)], ...] = (
+    files: tuple[Annotated[str, After(check_template)], ...] = (
         "/scratch/{job_id}",
         "/scratch/{user}/{job_id}",
     )
     restore: Restore = Restore.ON
 
 
-class HttpSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSection:
     listen: Listen = "[::]:9732"
 
 
-class StateSection(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSection:
     dir: FilePath = "/var/lib/hpc-agent"
     socket: FilePath = "/run/hpc-agent/agent.sock"

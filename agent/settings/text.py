@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
-
 from agent.clock import parse_stamp, stamp
+from agent.settings.checks import After
 
 
 def _like(pattern: str, expected: str) -> Callable[[str], str]:
@@ -73,24 +72,22 @@ def check_url(text: str) -> str:
 _PORT = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 _PORTED = re.compile(rf"(?:\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):{_PORT}")
 
-Name = Annotated[str, AfterValidator(_like(r"[A-Za-z0-9._-]*", "letters, digits, dots, dashes and underscores"))]
+Name = Annotated[str, After(_like(r"[A-Za-z0-9._-]*", "letters, digits, dots, dashes and underscores"))]
 """A node or cluster, as a part of a key."""
-Writer = Annotated[str, AfterValidator(_like(r"[A-Za-z0-9:_+=,.@-]*", 'an aws:userid, as "AROAEXAMPLE:i-0123"'))]
+Writer = Annotated[str, After(_like(r"[A-Za-z0-9:_+=,.@-]*", 'an aws:userid, as "AROAEXAMPLE:i-0123"'))]
 Bucket = Annotated[
     str,
-    AfterValidator(
-        _like(r"|arn:\S+|[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", 'a bucket name without "s3://", as "my-bucket"')
-    ),
+    After(_like(r"|arn:\S+|[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", 'a bucket name without "s3://", as "my-bucket"')),
 ]
 Prefix = Annotated[
     str,
-    AfterValidator(_like(r"|[\w!.*'()-]+(?:/[\w!.*'()-]+)*", 'a key prefix without "/" at its ends, as "hpc-agent"')),
+    After(_like(r"|[\w!.*'()-]+(?:/[\w!.*'()-]+)*", 'a key prefix without "/" at its ends, as "hpc-agent"')),
 ]
-Account = Annotated[str, AfterValidator(_like(r"|\d{12}", "an AWS account id of 12 digits"))]
-TreePath = Annotated[str, AfterValidator(_check_tree)]
-RelativePath = Annotated[str, AfterValidator(_check_relative)]
-FilePath = Annotated[str, AfterValidator(_check_path)]
-OptionalPath = Annotated[str, AfterValidator(_check_optional_path)]
-Time = Annotated[str, AfterValidator(_check_time)]
+Account = Annotated[str, After(_like(r"|\d{12}", "an AWS account id of 12 digits"))]
+TreePath = Annotated[str, After(_check_tree)]
+RelativePath = Annotated[str, After(_check_relative)]
+FilePath = Annotated[str, After(_check_path)]
+OptionalPath = Annotated[str, After(_check_optional_path)]
+Time = Annotated[str, After(_check_time)]
 """RFC 3339, or empty."""
-Listen = Annotated[str, AfterValidator(check_listen)]
+Listen = Annotated[str, After(check_listen)]

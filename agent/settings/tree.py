@@ -1,11 +1,9 @@
 """All settings as one value."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing import Any, Final
 
 from agent.model.mode import Mode
 from agent.settings.aws import Aws
@@ -25,11 +23,14 @@ from agent.settings.sections import (
     StateSection,
 )
 
+POLICY: Final = "policy"
+PREFIX: Final = "HPC_AGENT_"
+"""Of every variable that is ours."""
 
-class Written(BaseSettings):
-    """What the file and the `HPC_AGENT_*` variables may say. Reads nothing by itself: `load` gives it what it read."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What the file and the `HPC_AGENT_*` variables may say; of what they do not say, the defaults."""
 
     mode: Mode = Mode.ACT
     node: NodeSection = NodeSection()
@@ -40,25 +41,14 @@ class Written(BaseSettings):
     evacuation: EvacuationSection = EvacuationSection()
     capacity_block: CapacityBlockSection = CapacityBlockSection()
     asg: AsgSection = AsgSection()
-    policy: PolicySection = Field(default_factory=dict)
+    policy: PolicySection = field(default_factory=dict)
     slurm: SlurmSection = SlurmSection()
     jobs: JobsSection = JobsSection()
     http: HttpSection = HttpSection()
     state: StateSection = StateSection()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Written):
     """The effective settings. `slurm_conf` is `SLURM_CONF`, empty when it is not set.
 
@@ -69,11 +59,23 @@ class Settings(Written):
     aws: Aws = Aws()
     slurm_conf: str = ""
     file: Path | None = None
-    origins: Mapping[str, str] = Field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
         """Return every effective value by its dotted key, in the order of the file."""
         return {key: _at(self, key) for key in self.origins}
+
+
+def leaves(sections: Any) -> dict[str, Any]:
+    """Return every value in `sections` by its dotted key; the policy is one, whatever rules it has."""
+    found: dict[str, Any] = {}
+    for each in fields(sections):
+        value = getattr(sections, each.name)
+        if is_dataclass(value):
+            found |= {f"{each.name}.{key}": inner for key, inner in leaves(value).items()}
+        else:
+            found[each.name] = value
+    return found
 
 
 def _at(settings: Settings, key: str) -> Any:

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, TypeAdapter, ValidationError
+from agent.settings.checks import After, Reader
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[KMGTPE]i?)?B")
-_BYTES = TypeAdapter(ByteSize)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*((?:[KMGTPE]i?)?)B")
+_MOST = 1 << 63
+
+
+class Size(int):
+    """Bytes; a type of its own, so that it is written with its unit."""
 
 
 def parse_duration(text: object) -> timedelta:
@@ -26,19 +30,24 @@ def parse_duration(text: object) -> timedelta:
     return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
 
 
-def parse_size(text: object) -> ByteSize:
+def parse_size(text: object) -> Size:
     """Read "512B", "8MiB", "500GB".
 
     Raises ValueError for anything else.
     """
-    if isinstance(text, ByteSize):
+    if isinstance(text, Size):
         return text
-    if not isinstance(text, str) or _SIZE.fullmatch(text) is None:
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
         raise ValueError('a size with its unit (B, KiB, MiB, GiB, KB, ...), as "64MiB"')
-    try:
-        return _BYTES.validate_python(text)
-    except ValidationError as error:
-        raise ValueError('a size that a machine can hold, as "64MiB"') from error
+    bytes_ = float(found[1]) * _multiple(found[2])
+    if bytes_ >= _MOST:
+        raise ValueError('a size that a machine can hold, as "64MiB"')
+    return Size(bytes_)
+
+
+def _multiple(unit: str) -> int:
+    return int((1024 if unit.endswith("i") else 1000) ** " KMGTPE".index(unit[:1] or " "))
 
 
 def duration(least: str, most: str) -> Callable[[object], timedelta]:
@@ -54,11 +63,11 @@ def duration(least: str, most: str) -> Callable[[object], timedelta]:
     return read
 
 
-def size(least: str, most: str) -> Callable[[object], ByteSize]:
+def size(least: str, most: str) -> Callable[[object], Size]:
     """Return a reader of sizes from `least` to `most`."""
     low, high = parse_size(least), parse_size(most)
 
-    def read(text: object) -> ByteSize:
+    def read(text: object) -> Size:
         value = parse_size(text)
         if not low <= value <= high:
             raise ValueError(f"a size from {least} to {most}")
@@ -67,21 +76,21 @@ def size(least: str, most: str) -> Callable[[object], ByteSize]:
     return read
 
 
-PollInterval = Annotated[timedelta, BeforeValidator(duration("100ms", "60s"))]
-Margin = Annotated[timedelta, BeforeValidator(duration("0s", "10m"))]
-HookWindow = Annotated[timedelta, BeforeValidator(duration("30s", "2h"))]
+PollInterval = Annotated[timedelta, Reader(duration("100ms", "60s"))]
+Margin = Annotated[timedelta, Reader(duration("0s", "10m"))]
+HookWindow = Annotated[timedelta, Reader(duration("30s", "2h"))]
 """What Auto Scaling takes as the HeartbeatTimeout of a lifecycle hook."""
-Retention = Annotated[timedelta, BeforeValidator(duration("1d", "3650d"))]
-DrainTimeout = Annotated[timedelta, BeforeValidator(duration("1s", "2m"))]
-PackBelow = Annotated[ByteSize, BeforeValidator(size("0B", "5MiB"))]
+Retention = Annotated[timedelta, Reader(duration("1d", "3650d"))]
+DrainTimeout = Annotated[timedelta, Reader(duration("1s", "2m"))]
+PackBelow = Annotated[Size, Reader(size("0B", "5MiB"))]
 """What is larger is a request of its own, which costs no more than its share of a pack."""
-PackSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "64MiB"))]
-Budget = Annotated[timedelta, BeforeValidator(duration("0s", "1h"))]
-Grace = Annotated[timedelta, BeforeValidator(duration("0s", "10m"))]
-PeerTime = Annotated[timedelta, BeforeValidator(duration("10s", "30m"))]
-Quiet = Annotated[timedelta, BeforeValidator(duration("0s", "1d"))]
-Bytes = Annotated[ByteSize, BeforeValidator(parse_size)]
-PartSize = Annotated[ByteSize, BeforeValidator(size("5MiB", "512MiB"))]
+PackSize = Annotated[Size, Reader(size("5MiB", "64MiB"))]
+Budget = Annotated[timedelta, Reader(duration("0s", "1h"))]
+Grace = Annotated[timedelta, Reader(duration("0s", "10m"))]
+PeerTime = Annotated[timedelta, Reader(duration("10s", "30m"))]
+Quiet = Annotated[timedelta, Reader(duration("0s", "1d"))]
+Bytes = Annotated[Size, Reader(parse_size)]
+PartSize = Annotated[Size, Reader(size("5MiB", "512MiB"))]
 """S3 takes no part under 5 MiB but the last."""
 
 
@@ -96,9 +105,9 @@ def optional(read: Callable[[object], object]) -> Callable[[str], str]:
     return check
 
 
-Every = Annotated[str, AfterValidator(optional(duration("1m", "30d")))]
+Every = Annotated[str, After(optional(duration("1m", "30d")))]
 """A duration, or empty."""
-Bandwidth = Annotated[str, AfterValidator(optional(size("100KB", "100GB")))]
+Bandwidth = Annotated[str, After(optional(size("100KB", "100GB")))]
 """Bytes a second, or empty."""
 
 

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from agent.errors import SettingsInvalid
 from agent.settings.policy import policy_key
+from agent.settings.tree import POLICY, PREFIX, Written, leaves
 
-PREFIX = "HPC_AGENT_"
-POLICY = "policy"
 POLICY_PREFIX = f"{PREFIX}POLICY__"
 
 
@@ -29,33 +27,22 @@ def variable(key: str) -> str:
     return PREFIX + key.upper().replace(".", "__").replace("/", "__").replace("-", "_")
 
 
-def leaves(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return every key of `model`, dotted, with its field."""
-    found: dict[str, FieldInfo] = {}
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found |= {f"{name}.{key}": inner for key, inner in leaves(kind).items()}
-        else:
-            found[name] = field
-    return found
-
-
 class Variables(PydanticBaseSettingsSource):
     """The settings that `environ` gives, nested as the file nests them."""
 
     def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
         super().__init__(settings_cls)
         self._given = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
-        self._fields = leaves(settings_cls)
+        self._defaults = leaves(Written())
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Return the value of the key `field_name`, decoded: text stays text, all else is JSON."""
+        del field
         text = self._given[variable(field_name)]
-        return (text if _is_text(field) else _decode(text)), field_name, False
+        return (text if _is_text(self._defaults[field_name]) else _decode(text)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        names = {variable(key): key for key in self._fields if key != POLICY}
+        names = {variable(key): key for key in self._defaults if key != POLICY}
         tree: dict[str, Any] = {}
         for name in sorted(self._given):
             if name.startswith(POLICY_PREFIX):
@@ -68,12 +55,12 @@ class Variables(PydanticBaseSettingsSource):
             place = tree
             for section in sections:
                 place = place.setdefault(section, {})
-            place[last], _, _ = self.get_field_value(self._fields[names[name]], names[name])
+            place[last], _, _ = self.get_field_value(FieldInfo(), names[name])
         return tree
 
 
-def _is_text(field: FieldInfo) -> bool:
-    return field.annotation not in {bool, int} and not isinstance(field.get_default(), tuple)
+def _is_text(default: object) -> bool:
+    return type(default) not in {bool, int, tuple}
 
 
 def _decode(text: str) -> Any:

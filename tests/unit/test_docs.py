@@ -12,12 +12,11 @@ from agent.cli.main import COMMANDS
 from agent.evacuation.diagram import mermaid
 from agent.evacuation.phases import Phase
 from agent.settings import load
-from agent.settings.tree import Written
-from agent.settings.variables import leaves
+from agent.settings.tree import Written, leaves
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-SETTINGS = set(leaves(Written))
+SETTINGS = set(leaves(Written()))
 SECTIONS = {key.partition(".")[0] for key in SETTINGS if "." in key}
 
 COMMAND = re.compile(r"(?<!\")hpc-agent ([a-z]+)((?: (?:ID|[-A-Za-z0-9:/.()|\[\]\\]+))*)")

@@ -1,4 +1,5 @@
 import re
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from pathlib import Path
 
@@ -178,5 +179,5 @@ def test_one_endpoint_for_all_services_is_one_for_s3(file):
 def test_settings_do_not_change(file):
     file.touch()
     settings = load(file, {})
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         settings.s3.bucket = "other"

@@ -4,8 +4,7 @@ from pathlib import Path
 from agent.daemon.policies import policy_of
 from agent.evacuation.policy import DEFAULTS, Action, Rule
 from agent.settings import load
-from agent.settings.tree import Written
-from agent.settings.variables import leaves
+from agent.settings.tree import Written, leaves
 
 ROOT = Path(__file__).parents[3]
 PACKAGED = ROOT / "packaging" / "config.toml"
@@ -18,7 +17,7 @@ def test_the_packaged_file_lists_every_key_with_its_default(tmp_path):
     file.write_text(KEY.sub("", PACKAGED.read_text()))
     settings = load(file, {})
     told = {key for key, origin in settings.origins.items() if origin.startswith("file:")}
-    assert {key.partition(".")[0] if key.startswith("policy.") else key for key in told} == set(leaves(Written))
+    assert {key.partition(".")[0] if key.startswith("policy.") else key for key in told} == set(leaves(Written()))
     default = load(PACKAGED, {}).values()
     del default["policy"]
     assert {key: value for key, value in settings.values().items() if key in default} == default
