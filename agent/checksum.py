@@ -5,21 +5,21 @@ Numbers are plain ints. S3 speaks base64 (`x-amz-checksum-crc64nvme`), stored do
 
 import base64
 
-from awscrt import checksums
-
+from agent.crt import functions
 from agent.errors import IntegrityMismatch
 
 _BYTES = 8
+_crc64nvme, _combine = functions()
 
 
 def crc64nvme(data: bytes | memoryview, previous: int = 0) -> int:
     """Return the CRC-64/NVME of `data`, or of all before it too when `previous` is theirs. 32 GB per CPU-second."""
-    return checksums.crc64nvme(data, previous)
+    return _crc64nvme(data, previous)
 
 
 def combine(first: int, second: int, second_length: int) -> int:
     """Return the checksum of two runs of bytes, one after the other, from the checksums of each."""
-    return checksums.combine_crc64nvme(first, second, second_length)
+    return _combine(first, second, second_length)
 
 
 def to_base64(checksum: int) -> str:

@@ -1,0 +1,33 @@
+"""The checksum comes out of awscrt's library without its start, and with it where the library has become another."""
+
+import subprocess
+import sys
+
+import pytest
+from awscrt import checksums
+
+from agent import crt
+
+BODY = bytes(range(256)) * 1000
+
+
+def test_the_functions_are_awscrts_own():
+    crc64nvme, combine = crt.functions()
+    assert crc64nvme(BODY, 7) == checksums.crc64nvme(BODY, 7)
+    assert combine(1, 2, 3) == checksums.combine_crc64nvme(1, 2, 3)
+
+
+def test_awscrt_is_not_started_for_a_checksum():
+    told = "import sys, agent.checksum; agent.checksum.crc64nvme(b''); sys.exit('_awscrt' in sys.modules)"
+    subprocess.run([sys.executable, "-c", told], check=True)
+
+
+def test_an_awscrt_that_keeps_its_functions_to_itself_is_imported(monkeypatch):
+    monkeypatch.setattr(crt.PathFinder, "find_spec", lambda _name: None)
+    assert crt.functions() == (checksums.crc64nvme, checksums.combine_crc64nvme)
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_what_is_no_bytes_is_refused(wrong):
+    with pytest.raises(TypeError):
+        crt.functions()[0](wrong, 0)
