@@ -9,7 +9,7 @@ from typing import Any, Final
 from agent.checkpoint.format import FormatInvalid, document, fields, flag, items, number, pack64, text, unpack64
 from agent.checkpoint.keys import is_id, is_segment_key
 from agent.clock import parse_stamp, stamp
-from agent.model.checkpoint import SCHEMA, CheckpointId, Head, Left, SegmentRef, Totals
+from agent.model.checkpoint import SCHEMA, CheckpointId, Commit, Head, Left, SegmentRef, Totals
 
 HEAD_BYTES: Final = 4 << 20
 """A larger one is refused: it is a few tens of KB at most."""
@@ -60,6 +60,20 @@ def decode(blob: bytes, *, key: str = "head") -> Head:
 def digest(blob: bytes) -> str:
     """Return the SHA-256 of a head's bytes in hex: what names it outside S3."""
     return hashlib.sha256(blob).hexdigest()
+
+
+def commit_document(commit: Commit) -> dict[str, Any]:
+    """Return what control keeps of a commit, as `agent.evacuation.record.saved_of` reads it."""
+    return {
+        "checkpoint": commit.head.checkpoint,
+        "n": commit.head.n,
+        "key": commit.key,
+        "digest": commit.digest,
+        "complete": commit.head.complete,
+        "created_at": stamp(commit.head.created_at),
+        "totals": asdict(commit.head.totals),
+        "left": asdict(commit.head.left),
+    }
 
 
 def _parse(blob: bytes) -> Head:

@@ -98,7 +98,7 @@ class Saver:
         horizon: Horizon | None = None,
     ) -> None:
         self._prefix = prefix
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._survey = Survey(roots, exclude, executor, only=only)
         self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
         self._adopted = Adopted()
@@ -213,7 +213,7 @@ class Saver:
 
         May be cancelled anywhere. Raises RootMissing when there is nothing to walk, and the store's PermanentError.
         """
-        self._receipts.begin(pass_id=self._pass_id, checkpoint=self._checkpoint, prefix=self._prefix)
+        self._receipts.begin(pass_id=self._pass_id, checkpoint=self.checkpoint, prefix=self._prefix)
         await self._survey.open()
         base = await self._open_base()
         is_sent = asyncio.Event()
@@ -250,7 +250,7 @@ class Saver:
         if base is not None:
             self._commits.build_on(base)
             self._ledger.build_on(base.head.totals)
-        elif self._opening.unread is not None and self._opening.unread.checkpoint == self._checkpoint:
+        elif self._opening.unread is not None and self._opening.unread.checkpoint == self.checkpoint:
             self._commits.keep_below(self._opening.unread)
         elif self._opening.is_blind:
             self._commits.hold_back()

@@ -52,7 +52,7 @@ def _by_daemon(path: str, *, quiet: bool) -> Mapping[str, Any]:
 
 
 def _tell(saved: Mapping[str, Any], *, seconds: float, as_json: bool) -> int:
-    """Print what a commit says (`agent.copier.session.commit_document`, and `trouble`) and return the exit code."""
+    """Print what a commit says (`agent.checkpoint.head.commit_document`, and `trouble`) and return the exit code."""
     totals, left = saved["totals"], saved["left"]
     outcome = "COMPLETE" if saved["complete"] else "PARTIAL"
     if as_json:

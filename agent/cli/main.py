@@ -29,7 +29,6 @@ COMMANDS: Final = {
     "epilog": "keep the node until a job's files are saved (called by Slurm)",
     "demo": "the whole story on this machine",
 }
-HIDDEN: Final = ("copier",)
 _OBJECTS: Final = 20_000
 """How many more there are before the collector looks for cycles: 700 have it look 200 times while modules load."""
 
@@ -62,8 +61,6 @@ def _run(argv: list[str]) -> int:
     for command, summary in COMMANDS.items():
         known = commands.add_parser(command, help=summary, description=summary, allow_abbrev=False)
         _fill(known, command, wanted=command == name)
-    if name in HIDDEN:
-        _fill(commands.add_parser(name, allow_abbrev=False), name, wanted=True)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 

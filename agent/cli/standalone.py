@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.chance import SystemChance
+from agent.checkpoint.head import commit_document
 from agent.checkpoint.keys import new_id
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.save import Saver
@@ -17,7 +18,6 @@ from agent.cli.bucket import Place, opened, place
 from agent.cli.output import note
 from agent.cli.progress import Told, display
 from agent.clock import SystemClock
-from agent.copier.session import commit_document
 from agent.errors import AgentError
 from agent.model.checkpoint import CheckpointId
 from agent.model.node import BootId, InstanceId, Node, NodeName

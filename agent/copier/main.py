@@ -1,47 +1,37 @@
-"""The copier's way in: `python -m agent copier`, with a socket to control as a descriptor."""
+"""The copier's life: `python -m agent.copier`, with a socket to control as a descriptor."""
 
 import asyncio
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final, cast
 
 from agent.aws.session import open_store
 from agent.chance import SystemChance
 from agent.clock import SystemClock
-from agent.copier.protocol import LONGEST, Message, Waiting, decode, encode
+from agent.copier.protocol import LONGEST, Message, NotUnderstood, Setup, Waiting, decode, encode
 from agent.copier.session import Session
 from agent.errors import TransientError
-from agent.observe.logs import setup
-from agent.settings import Settings, load
+from agent.observe.logs import setup as setup_logs
 from agent.store.base import ObjectStore
 from agent.store.counted import Counted
 from agent.store.retrying import Retrying
-
-logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG: Final = 1
 OPEN_AGAIN: Final = 1.0
 """Seconds before credentials are looked for again."""
 
 
-def main(*, config: Path | None, descriptor: int, parent: int, niceness: int, group: Path | None) -> int:
+def main(descriptor: int, parent: int) -> None:
     """Serve control over the socket `descriptor` until it closes. `parent` is the process that must be alive."""
     die_with(parent)
-    os.nice(niceness)
-    setup()
-    if group is not None:
-        enter(group)
-    settings = load(config, os.environ)
-    asyncio.run(serve(settings, socket.socket(fileno=descriptor)))
-    return 0
+    setup_logs()
+    asyncio.run(serve(socket.socket(fileno=descriptor)))
 
 
 def die_with(parent: int) -> None:
@@ -51,27 +41,22 @@ def die_with(parent: int) -> None:
         sys.exit(1)
 
 
-def enter(group: Path) -> None:
-    """Move this process into a cgroup. What it does matters more than what it weighs: a refusal is only told."""
-    try:
-        (group / "cgroup.procs").write_text("0")
-    except OSError as error:
-        logger.warning("not in %s: %s", group, error.strerror)
-
-
-async def serve(settings: Settings, connection: socket.socket) -> None:
-    """Take messages from `connection` until its end."""
+async def serve(connection: socket.socket) -> None:
+    """Take messages from `connection` until its end. Raises NotUnderstood when the first is no Setup."""
     reader, writer = await asyncio.open_connection(sock=connection, limit=LONGEST)
 
     def say(message: Message) -> None:
         writer.write(encode(message))
 
-    workers = settings.s3.connections + 4
+    setup = decode(await reader.readline())
+    if not isinstance(setup, Setup):
+        raise NotUnderstood("read", "message", "the first is no Setup")
+    workers = setup.connections + 4
     with ThreadPoolExecutor(workers, thread_name_prefix="copier") as executor:
         async with contextlib.AsyncExitStack() as opened, asyncio.TaskGroup() as crew:
-            counted = Counted(await _open(settings, opened, say))
+            counted = Counted(await _open(setup, opened, say))
             session = Session(
-                settings=settings,
+                setup=setup,
                 store=Retrying(counted, chance=SystemChance(), waiting=lambda what: say(Waiting(what=what))),
                 executor=executor,
                 clock=SystemClock(),
@@ -85,17 +70,17 @@ async def serve(settings: Settings, connection: socket.socket) -> None:
             os._exit(0)  # control has gone: whatever still runs has nobody to tell
 
 
-async def _open(settings: Settings, opened: contextlib.AsyncExitStack, say: Callable[[Message], None]) -> ObjectStore:
+async def _open(setup: Setup, opened: contextlib.AsyncExitStack, say: Callable[[Message], None]) -> ObjectStore:
     """Return the store, opened for as long as `opened` is; credentials may be late."""
     while True:
         store = open_store(
-            bucket=settings.s3.bucket,
-            region=settings.aws.region,
-            endpoint_url=settings.aws.s3_endpoint or None,
-            connections=settings.s3.connections,
-            expected_bucket_owner=settings.s3.expected_bucket_owner,
-            kms_key_id=settings.s3.kms_key_id,
-            ca_bundle=settings.aws.ca_bundle,
+            bucket=setup.bucket,
+            region=setup.region,
+            endpoint_url=setup.endpoint or None,
+            connections=setup.connections,
+            expected_bucket_owner=setup.expected_bucket_owner,
+            kms_key_id=setup.kms_key_id,
+            ca_bundle=setup.ca_bundle,
         )
         try:
             return await opened.enter_async_context(store)

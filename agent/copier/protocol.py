@@ -1,9 +1,10 @@
 """What control and copier say to each other: one JSON object a line over a socketpair.
 
-Control says Save once, then at any time Until (the deadline has moved), Finish (commit what is there) or Record (store
-a document); or Scan, and nothing else. The copier answers Scan with Scanned; Save with any number of Moved, Committed
-and Waiting, then Copied when all is sent, and Saved as the answer to Finish. Refused is the answer to anything that
-can't be done. End of file on either side ends the copier.
+Control says Setup first. Then, one after the other: Save, and from then on Until (the deadline has moved), Finish
+(commit what is there) or Record (store a document); or Scan. Enter says what the orders from now on weigh, Rest that
+there are none for now. The copier answers Scan with Scanned; Save with any number of Moved, Committed and Waiting, then
+Copied when all is sent, and Saved as the answer to Finish. Refused is the answer to anything that can't be done. End of
+file on either side ends the copier.
 """
 
 import json
@@ -20,6 +21,39 @@ LONGEST: Final = 8 << 20
 
 class NotUnderstood(PermanentError):
     """The other side speaks another language."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What holds for all orders, of the settings: sizes in bytes, `retention` in seconds, texts empty if not given."""
+
+    paths: list[str]
+    exclude: list[str] = field(default_factory=list)
+    priority: list[str] = field(default_factory=list)
+    bucket: str
+    prefix: str
+    expected_bucket_owner: str = ""
+    kms_key_id: str = ""
+    region: str = ""
+    endpoint: str = ""
+    ca_bundle: str = ""
+    retention: float
+    connections: int
+    part_size: int
+    pack_below: int
+    pack_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enter:
+    """Go into this cgroup: what is asked from now on has its weight."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """There is nothing more to do for now: let go of what the last orders needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +109,7 @@ class Scanned:
     """The answer to Scan: files that are new or changed, when the oldest of them changed (seconds since 1970).
 
     `by_age` says how many bytes changed at least so many seconds ago, the oldest first. `seconds` and `cpu_seconds` are
-    what it took, the start of the copier included.
+    what it took, the start of the copier included if this is the first thing it did.
     """
 
     files: int
@@ -156,9 +190,10 @@ class Refused:
     hint: str
 
 
-Question = Save | Until | Scan | Finish | Record
-Message = Question | Moved | Waiting | Committed | Scanned | Copied | Saved | Recorded | Refused
-TYPES: Final = {cls.__name__: cls for cls in get_args(Message)}
+Order = Setup | Enter | Save | Until | Scan | Finish | Record | Rest
+Answer = Moved | Waiting | Committed | Scanned | Copied | Saved | Recorded | Refused
+Message = Order | Answer
+TYPES: Final = {cls.__name__: cls for cls in get_args(Order) + get_args(Answer)}
 
 
 def encode(message: Message) -> bytes:

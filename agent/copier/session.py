@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.chance import Chance
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.choice import Choice
+from agent.checkpoint.head import commit_document
 from agent.checkpoint.horizon import Horizon
 from agent.checkpoint.keys import full
 from agent.checkpoint.opening import Opening
@@ -21,30 +24,34 @@ from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.save import Saver
 from agent.checkpoint.scan import scan
 from agent.checksum import crc64nvme
-from agent.clock import Clock, stamp
+from agent.clock import Clock
 from agent.copier.protocol import (
     Committed,
     Copied,
+    Enter,
     Finish,
     Message,
     Moved,
     Record,
     Recorded,
     Refused,
+    Rest,
     Save,
     Saved,
     Scan,
     Scanned,
+    Setup,
     Until,
 )
 from agent.errors import AgentError
-from agent.model.checkpoint import CheckpointId, Commit
+from agent.model.checkpoint import CheckpointId
 from agent.model.node import BootId, InstanceId, Node, NodeName
 from agent.model.progress import Progress
 from agent.scratch.layers import bytes_on_disk
-from agent.settings import Settings
 from agent.store.base import ObjectExists, ObjectStore
 from agent.store.limited import Limited
+
+logger = logging.getLogger(__name__)
 
 CLOSING: Final = 1.0
 """Seconds for the tasks of a session to end when control has gone."""
@@ -56,7 +63,7 @@ class Session:
     def __init__(
         self,
         *,
-        settings: Settings,
+        setup: Setup,
         store: ObjectStore,
         executor: Executor,
         clock: Clock,
@@ -65,7 +72,7 @@ class Session:
         requests: Callable[[], Mapping[str, int]],
         say: Callable[[Message], None],
     ) -> None:
-        self._settings = settings
+        self._setup = setup
         self._store = store
         self._executor = executor
         self._clock = clock
@@ -73,15 +80,20 @@ class Session:
         self._crew = crew
         self._requests = requests
         self._say = say
-        self._cpu_told = 0.0
+        self._is_fresh = True
         self._horizon = Horizon(None)
         self._saver: Saver | None = None
         self._copying: asyncio.Task[None] | None = None
 
     def take(self, message: Message) -> None:
         """Begin what `message` asks for."""
+        if isinstance(message, Enter):
+            enter(Path(message.group))
+            return
+        since, self._is_fresh = 0.0 if self._is_fresh else time.process_time(), False
         match message:
             case Save():
+                self._forget_all_but(message.checkpoint)
                 self._horizon = Horizon(message.until)
                 self._copying = self._crew.create_task(self._copy(message), name="copy")
                 if message.begun is not None:
@@ -90,13 +102,22 @@ class Session:
             case Until():
                 self._horizon.move(message.until)
             case Scan():
-                self._crew.create_task(self._scan(message), name="scan")
+                self._crew.create_task(self._scan(message, since), name="scan")
             case Finish():
                 self._crew.create_task(self._finish(), name="finish")
             case Record():
                 self._crew.create_task(self._record(message), name="record")
+            case Rest():
+                self._forget_all_but(None)
+                gc.collect()
+                ctypes.CDLL(None).malloc_trim(0)
             case _:
                 self._say(Refused(asked=type(message).__name__, what="not something to ask a copier", hint=""))
+
+    def _forget_all_but(self, checkpoint: str | None) -> None:
+        """Let go of another checkpoint than this one: a Finish never commits what an earlier order was about."""
+        if self._saver is not None and self._saver.checkpoint != checkpoint:
+            self._saver = self._copying = None
 
     async def _copy(self, command: Save) -> None:
         try:
@@ -107,16 +128,16 @@ class Session:
         else:
             self._say(Copied(trouble=saver.trouble))
 
-    async def _scan(self, command: Scan) -> None:
-        """Look at the tree, and say what that cost: all of this process, which control starts for it."""
-        settings, loop, began = self._settings, asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    async def _scan(self, command: Scan, since: float) -> None:
+        """Look at the tree, and say what that cost: the CPU seconds of this process beyond `since`."""
+        setup, loop, began = self._setup, asyncio.get_running_loop(), asyncio.get_running_loop().time()
         opening = Opening(
-            store=self._store, prefix=settings.s3.prefix, cache=self._cache(command.cache), executor=self._executor
+            store=self._store, prefix=setup.prefix, cache=self._cache(command.cache), executor=self._executor
         )
         try:
             found = await scan(
-                roots=[Path(path) for path in settings.scratch.paths],
-                exclude=[*settings.scratch.exclude, *command.exclude],
+                roots=[Path(path) for path in setup.paths],
+                exclude=[*setup.exclude, *command.exclude],
                 opening=opening,
                 executor=self._executor,
             )
@@ -125,8 +146,6 @@ class Session:
             return
         layers = [Path(path) for path in command.layers]
         layer_bytes = await loop.run_in_executor(self._executor, bytes_on_disk, layers)
-        cpu_seconds = time.process_time() - self._cpu_told
-        self._cpu_told += cpu_seconds
         self._say(
             Scanned(
                 files=found.files,
@@ -137,47 +156,47 @@ class Session:
                 total_bytes=found.total_bytes,
                 layer_bytes=layer_bytes,
                 seconds=loop.time() - began,
-                cpu_seconds=cpu_seconds,
+                cpu_seconds=time.process_time() - since,
             )
         )
 
     async def _prepare(self, command: Save) -> Saver:
-        settings = self._settings
+        setup = self._setup
         path = Path(command.receipts) if command.receipts else None
         receipts = await asyncio.get_running_loop().run_in_executor(self._executor, Receipts.load, path)
         limit = command.bytes_per_second
         return Saver(
             store=self._store if limit is None else Limited(self._store, bytes_per_second=limit),
-            prefix=settings.s3.prefix,
+            prefix=setup.prefix,
             node=node_of(command.node),
             checkpoint=CheckpointId(command.checkpoint),
             reason=command.reason,
             notice=command.notice,
-            roots=[Path(path) for path in settings.scratch.paths],
-            exclude=[*settings.scratch.exclude, *command.exclude],
+            roots=[Path(path) for path in setup.paths],
+            exclude=[*setup.exclude, *command.exclude],
             only=command.only,
-            priority=settings.scratch.priority,
+            priority=setup.priority,
             receipts=receipts,
             clock=self._clock,
             chance=self._chance,
             executor=self._executor,
             report=self._report,
             committed=lambda commit: self._say(Committed(saved=commit_document(commit))),
-            connections=settings.s3.connections,
-            part_size=settings.s3.part_size,
-            pack_below=settings.checkpoint.pack_below,
-            pack_size=settings.checkpoint.pack_size,
+            connections=setup.connections,
+            part_size=setup.part_size,
+            pack_below=setup.pack_below,
+            pack_size=setup.pack_size,
             commit_every=command.commit_every,
             jobs=command.jobs,
             cache=self._cache(command.cache),
             choice=_choice(command),
-            refresh_after=settings.s3.retention / (2 if command.reason == "lead" else 1),
+            refresh_after=timedelta(seconds=setup.retention) / (2 if command.reason == "lead" else 1),
             horizon=self._horizon,
         )
 
     def _cache(self, directory: str) -> Cache | None:
-        s3 = self._settings.s3
-        return Cache(Path(directory), place=f"s3://{s3.bucket}/{s3.prefix}") if directory else None
+        place = f"s3://{self._setup.bucket}/{self._setup.prefix}"
+        return Cache(Path(directory), place=place) if directory else None
 
     def _report(self, progress: Progress) -> None:
         self._say(Moved(progress=progress, requests=dict(self._requests())))
@@ -201,7 +220,7 @@ class Session:
         try:
             with contextlib.suppress(ObjectExists):  # ours: its reply was lost, or this is a second life of the agent
                 await self._store.put(
-                    full(self._settings.s3.prefix, command.name), body, crc64nvme=crc64nvme(body), if_absent=True
+                    full(self._setup.prefix, command.name), body, crc64nvme=crc64nvme(body), if_absent=True
                 )
         except AgentError as error:
             self._refuse(command, error)
@@ -212,6 +231,14 @@ class Session:
         self._say(
             Refused(asked=type(asked).__name__, what=f"{error.op} {error.subject}: {error.detail}", hint=error.hint)
         )
+
+
+def enter(group: Path) -> None:
+    """Move this process into a cgroup. What it does matters more than what it weighs: a refusal is only told."""
+    try:
+        (group / "cgroup.procs").write_text("0")
+    except OSError as error:
+        logger.warning("not in %s: %s", group, error.strerror)
 
 
 def _choice(command: Save) -> Choice:
@@ -229,17 +256,3 @@ def node_of(fields: Mapping[str, str]) -> Node:
         boot_id=BootId(fields["boot_id"]),
         writer=fields["writer"],
     )
-
-
-def commit_document(commit: Commit) -> dict[str, Any]:
-    """Return what control keeps of a commit, as `agent.evacuation.record.saved_of` reads it."""
-    return {
-        "checkpoint": commit.head.checkpoint,
-        "n": commit.head.n,
-        "key": commit.key,
-        "digest": commit.digest,
-        "complete": commit.head.complete,
-        "created_at": stamp(commit.head.created_at),
-        "totals": asdict(commit.head.totals),
-        "left": asdict(commit.head.left),
-    }

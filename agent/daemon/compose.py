@@ -31,11 +31,12 @@ from agent.daemon.operations import Operations
 from agent.daemon.replanning import Replanning
 from agent.daemon.rescued import Rescued
 from agent.daemon.runner import Runner
-from agent.daemon.saving import Saving
+from agent.daemon.saving import Saving, setup_of
 from agent.daemon.scrape import Scrape
 from agent.daemon.sdnotify import Systemd
 from agent.daemon.shutdown import is_work_lost
 from agent.daemon.signals import Leaving
+from agent.daemon.spare import Spare
 from agent.daemon.surroundings import Surroundings
 from agent.daemon.view import Around, status_document
 from agent.daemon.whoami import Whoami, machine_identity
@@ -90,7 +91,9 @@ class Daemon:
         self.feed = Feed()
         self.capabilities = capabilities
         self.saving = saving
+        self._setup = setup_of(settings)
         self._groups = groups
+        self._spare = Spare()
         self._clock = clock
         self._chance = chance
         self._processes = processes
@@ -191,7 +194,7 @@ class Daemon:
             self._committed(state.saved)  # by an earlier life of this evacuation
 
     def _copier(self, group: Group) -> CopierProcess:
-        return CopierProcess(config=self.settings.file, niceness=NICENESS[group], group=self._groups.get(group))
+        return CopierProcess(self._setup, niceness=NICENESS[group], group=self._groups.get(group), spare=self._spare)
 
     def _make_runner(self, state: Evacuation) -> Runner:
         slurm = self.settings.slurm

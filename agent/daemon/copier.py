@@ -1,19 +1,15 @@
-"""Control's end of a copier: started when there is something to copy, ended when there is not."""
+"""Control's end of a copier: there when there is something to copy, let go when there is not."""
 
-import asyncio
-import contextlib
-import os
-import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from agent.copier.protocol import (
-    LONGEST,
     Copied,
+    Enter,
     Finish,
     Message,
+    Order,
     Record,
     Recorded,
     Refused,
@@ -21,17 +17,16 @@ from agent.copier.protocol import (
     Saved,
     Scan,
     Scanned,
+    Setup,
     Until,
     decode,
-    encode,
 )
+from agent.daemon.child import Child
+from agent.daemon.spare import Spare
 from agent.errors import PermanentError, TransientError
 
 Listener = Callable[[Message], None]
 Answer = TypeVar("Answer", Copied, Saved, Recorded, Scanned)
-
-ENDING: Final = 2.0
-"""Seconds that a copier gets to die; it is killed, so more means that it sits in the kernel."""
 
 
 class CopierGone(TransientError):
@@ -66,30 +61,33 @@ class Copier(Protocol):
         ...
 
     async def end(self) -> None:
-        """End the copier, whatever it does."""
+        """Let the copier go; one that is still at something is killed."""
         ...
 
 
 class CopierProcess:
-    """A child process that speaks `agent.copier.protocol` over a socketpair; it goes into the cgroup `group`."""
+    """A child process that speaks `agent.copier.protocol`, `niceness` above ours and in the cgroup `group`.
 
-    def __init__(self, *, config: Path | None, niceness: int, group: Path | None = None) -> None:
-        self._config = config
+    It comes from `spare`, or else is started, and goes there when it has nothing to do at its end.
+    """
+
+    def __init__(self, setup: Setup, *, niceness: int, group: Path | None = None, spare: Spare) -> None:
+        self._setup = setup
         self._niceness = niceness
         self._group = group
-        self._child: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._spare = spare
+        self._child: Child | None = None
+        self._is_idle = False
 
     async def save(self, command: Save, listen: Listener) -> Copied:
         return await self._ask(command, Copied, listen)
 
     def move(self, until: float | None) -> None:
-        if self._writer is not None:
-            self._writer.write(encode(Until(until=until)))
+        if self._child is not None:
+            self._child.say(Until(until=until))
 
     async def finish(self, listen: Listener) -> Saved:
-        if self._writer is None:
+        if self._child is None:
             raise CopierGone("ask", "the copier", "it is not running")
         return await self._ask(Finish(), Saved, listen)
 
@@ -100,23 +98,23 @@ class CopierProcess:
         await self._ask(command, Recorded, listen)
 
     async def end(self) -> None:
-        child, writer = self._child, self._writer
-        self._child = self._reader = self._writer = None
-        if writer is not None:
-            writer.close()
-        if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.wait(), ENDING)
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if self._is_idle and child.is_alive:
+            self._spare.keep(child)
+        else:
+            await child.end()
 
-    async def _ask(self, question: Message, answer: type[Answer], listen: Listener) -> Answer:
+    async def _ask(self, question: Order, answer: type[Answer], listen: Listener) -> Answer:
         try:
-            reader, writer = await self._open()
-            writer.write(encode(question))
-            while (line := await reader.readline()).endswith(b"\n"):  # a line that was cut by its death is none
+            self._child = child = self._child or await self._hire()
+            self._is_idle = False
+            child.say(question)
+            while (line := await child.reader.readline()).endswith(b"\n"):  # a line that was cut by its death is none
                 message = decode(line)
-                if isinstance(message, answer):
+                if isinstance(message, answer) and _is_meant(message, question):
+                    self._is_idle = not isinstance(message, Copied)
                     return message
                 if isinstance(message, Refused) and message.asked == type(question).__name__:
                     raise CopierRefused("ask", "the copier", message.what, hint=message.hint)
@@ -124,35 +122,33 @@ class CopierProcess:
         except OSError as error:
             await self.end()
             raise CopierGone("ask", "the copier", error.strerror or repr(error)) from error
-        code = await self._exit_code()
+        code = await child.exit_code()
         await self.end()
         raise CopierGone("ask", "the copier", f"it died ({code})", hint="see the journal for its last words")
 
-    async def _exit_code(self) -> int | None:
-        """Return what a copier that closed its side ended with: its end is known a moment later."""
-        child = self._child
-        if child is None:
+    async def _hire(self) -> Child:
+        child = self._hired() or await self._started()
+        if self._group is not None:
+            child.say(Enter(group=str(self._group)))
+        return child
+
+    def _hired(self) -> Child | None:
+        """Return the spare one, if it can be given our weight: upwards takes a right (LimitNICE= of the unit)."""
+        if (child := self._spare.take()) is None:
             return None
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), ENDING)
-        return child.returncode
+        try:
+            child.weigh(self._niceness)
+        except PermissionError:
+            child.kill()
+            return None
+        return child
 
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._reader is None or self._writer is None:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                self._child = await self._spawn(theirs.fileno())
-            self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LONGEST)
-        return self._reader, self._writer
+    async def _started(self) -> Child:
+        child = await Child.start(self._setup)
+        child.weigh(self._niceness)
+        return child
 
-    async def _spawn(self, descriptor: int) -> asyncio.subprocess.Process:
-        config = [] if self._config is None else ["--config", str(self._config)]
-        group = [] if self._group is None else ["--cgroup", str(self._group)]
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "agent", "copier", *config),
-            *("--descriptor", str(descriptor), "--parent", str(os.getpid()), "--nice", str(self._niceness)),
-            *group,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=[descriptor],
-            start_new_session=True,
-        )
+
+def _is_meant(answer: Message, question: Order) -> bool:
+    """Return whether an answer is to this question: that a copy has begun is stored at any time, beside others."""
+    return not isinstance(answer, Recorded) or (isinstance(question, Record) and answer.name == question.name)

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final
 
-from agent.copier.protocol import Message, Moved
+from agent.copier.protocol import Message, Moved, Setup
 from agent.daemon.capabilities import Capabilities, Name
 from agent.errors import PermanentError
 from agent.evacuation.churn import Churn
@@ -28,6 +28,28 @@ LOOK_SECONDS: Final = 2.0
 """Seconds for a look at the scratch: a disk that does not answer must not hold anything up."""
 
 RECEIPTS: Final = re.compile(r"[0-9TZ.]+-[0-9a-f]{8}\.receipts\.jsonl(\.new)?")
+
+
+def setup_of(settings: Settings) -> Setup:
+    """Return what a copier has to know of the settings."""
+    s3 = settings.s3
+    return Setup(
+        paths=list(settings.scratch.paths),
+        exclude=list(settings.scratch.exclude),
+        priority=list(settings.scratch.priority),
+        bucket=s3.bucket,
+        prefix=s3.prefix,
+        expected_bucket_owner=s3.expected_bucket_owner,
+        kms_key_id=s3.kms_key_id,
+        region=settings.aws.region,
+        endpoint=settings.aws.s3_endpoint,
+        ca_bundle=settings.aws.ca_bundle,
+        retention=s3.retention.total_seconds(),
+        connections=s3.connections,
+        part_size=s3.part_size,
+        pack_below=settings.checkpoint.pack_below,
+        pack_size=settings.checkpoint.pack_size,
+    )
 
 
 class CannotSave(PermanentError):

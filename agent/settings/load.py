@@ -22,7 +22,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     origins |= {f"aws.{each.name}": aws_origins.get(each.name, "default") for each in fields(Aws)}
     origins["slurm_conf"] = "SLURM_CONF" if environ.get("SLURM_CONF") else "default"
     sections = {each.name: getattr(written, each.name) for each in fields(Written)}
-    return Settings(**sections, aws=aws, slurm_conf=environ.get("SLURM_CONF", ""), file=path, origins=origins)
+    return Settings(**sections, aws=aws, slurm_conf=environ.get("SLURM_CONF", ""), origins=origins)
 
 
 def _written(path: Path | None, environ: Mapping[str, str]) -> tuple[Written, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from agent.model.mode import Mode
@@ -52,13 +51,11 @@ class Written:
 class Settings(Written):
     """The effective settings. `slurm_conf` is `SLURM_CONF`, empty when it is not set.
 
-    `file` is the file that was asked for, None for the one at the default place: what a child has to be told.
     `origins` says where each key came from: `default`, `file:<path>`, or the name of a variable.
     """
 
     aws: Aws = Aws()
     slurm_conf: str = ""
-    file: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:

@@ -13,7 +13,10 @@ import pytest
 
 from agent.copier.protocol import Committed, Copied, Moved, Record, Save, Scan
 from agent.daemon.copier import CopierGone, CopierProcess, CopierRefused
+from agent.daemon.saving import setup_of
+from agent.daemon.spare import Spare
 from agent.evacuation.record import saved_of
+from agent.settings import load
 from tests.fakes.node import ME, FakeCopier
 
 ID = "20261123T091500.000Z-1a2b3c4d"
@@ -33,15 +36,19 @@ class RealBench:
         )
         self._before = dict(os.environ)
         os.environ.update(server.environment)
-        self.copier = CopierProcess(config=config, niceness=0)
+        self.setup = setup_of(load(config, os.environ))
+        self.spare = Spare()
+        self.copier = CopierProcess(self.setup, niceness=0, spare=self.spare)
 
     def kill(self):
-        os.kill(self.copier._child.pid, signal.SIGKILL)
+        os.kill(self.copier._child.process.pid, signal.SIGKILL)
 
     def refuse(self):
         self.scratch.rename(self.scratch.with_name("gone"))
 
-    def tidy(self):
+    async def tidy(self):
+        if (child := self.spare.take()) is not None:
+            await child.end()
         os.environ.clear()
         os.environ.update(self._before)
 
@@ -57,7 +64,7 @@ class FakeBench:
     def refuse(self):
         self.copier.refusals = 1
 
-    def tidy(self):
+    async def tidy(self):
         pass
 
 
@@ -70,7 +77,7 @@ async def bench(request, tmp_path):
         bench = await asyncio.to_thread(RealBench, tmp_path, server)
     yield bench
     await bench.copier.end()
-    bench.tidy()
+    await bench.tidy()
 
 
 def command(**parts):
@@ -159,9 +166,10 @@ async def test_a_copier_dies_with_its_parent(tmp_path, s3_server):
     bench = await asyncio.to_thread(RealBench, tmp_path, s3_server)
     try:
         program = (
-            "import asyncio,sys\nfrom pathlib import Path\nfrom agent.daemon.copier import CopierProcess\n"
-            "async def main():\n c = CopierProcess(config=Path(sys.argv[1]), niceness=0)\n"
-            " await c._open()\n print(c._child.pid, flush=True)\n await asyncio.sleep(60)\nasyncio.run(main())"
+            "import asyncio,os,sys\nfrom pathlib import Path\nfrom agent.daemon.child import Child\n"
+            "from agent.daemon.saving import setup_of\nfrom agent.settings import load\n"
+            "async def main():\n c = await Child.start(setup_of(load(Path(sys.argv[1]), os.environ)))\n"
+            " print(c.process.pid, flush=True)\n await asyncio.sleep(60)\nasyncio.run(main())"
         )
         parent = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", program, str(tmp_path / "config.toml")), stdout=asyncio.subprocess.PIPE
@@ -174,7 +182,7 @@ async def test_a_copier_dies_with_its_parent(tmp_path, s3_server):
             while _runs(pid):  # noqa: ASYNC110 - a process of nobody's can only be looked at
                 await asyncio.sleep(0.05)
     finally:
-        bench.tidy()
+        await bench.tidy()
 
 
 def _runs(pid):

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from agent.copier.protocol import Committed, Copied, Moved, Recorded, Saved, Scanned
 from agent.daemon.allowance import Allowance
@@ -11,7 +12,7 @@ from agent.daemon.leading import Leading, Place
 from agent.daemon.saving import Saving
 from agent.model.checkpoint import Left, Totals
 from agent.model.progress import Progress
-from agent.settings import Settings
+from agent.settings import load
 from tests.fakes.imds_time import LoopClock
 from tests.fakes.node import FakeCopier, FakeWhoami
 
@@ -123,7 +124,7 @@ class DiskCopier:
 
 
 def settings(**checkpoint):
-    return Settings(checkpoint=checkpoint)
+    return load(Path("/dev/null"), {f"HPC_AGENT_CHECKPOINT__{key.upper()}": text for key, text in checkpoint.items()})
 
 
 def leading(copier=None, *, clock=None, place=None, refusal=None, path=None, used=None, executor=None, **checkpoint):

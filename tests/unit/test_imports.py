@@ -25,7 +25,7 @@ ARROWS = {
     "aws": BASE | {"store"},
     "checkpoint": BASE | {"store", "scratch"},
     "jobs": BASE,
-    "copier": BASE | {"store", "scratch", "checkpoint", "aws", "settings", "observe.logs"},
+    "copier": BASE | {"store", "scratch", "checkpoint", "aws", "observe.logs"},
     "journal": BASE | {"evacuation"},
     "observe": BASE | {"evacuation"},
     "settings": BASE | {"jobs.ownership"},
@@ -61,7 +61,7 @@ DOORS = {
     "pydantic": {"settings", "imds/documents"},
     "pydantic_settings": {"settings"},
     "rich": {"cli", "demo"},
-    "subprocess": {"processes", "demo", "daemon/copier"},
+    "subprocess": {"processes", "demo", "daemon/child"},
 }
 
 

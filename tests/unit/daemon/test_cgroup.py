@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.copier.main import enter
+from agent.copier.session import enter
 from agent.daemon.cgroup import Group, NotDivided, divide, own_group
 
 V2 = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n"
