@@ -113,7 +113,9 @@ plug_in() { # DIR NAME IP: head has the bridge, a node brings its own cable
   ip link set lo up
   ip addr add 169.254.169.254/32 dev lo
   if [ "$2" = head ]; then
-    ip link add br0 type bridge
+    # An address of its own: else the bridge has its lowest port's, and when that node goes the head is out of reach of
+    # the others for the 10 s that they believe the old one.
+    ip link add br0 address 02:00:0a:63:00:01 type bridge
     ip addr add "$3/16" dev br0
     ip link set br0 up
     return
