@@ -12,7 +12,7 @@ from agent.daemon.whoami import Whoami
 from agent.errors import AgentError, TransientError
 from agent.evacuation.jobs import Dealt, Held
 from agent.evacuation.phases import Phase
-from agent.evacuation.plan import plan, stop_seconds
+from agent.evacuation.plan import STOP_COST, Plan, plan, stop_seconds
 from agent.evacuation.state import Evacuation
 from agent.model.job import Job, Wishes
 from agent.slurm.comment import CommentInvalid, wishes
@@ -143,19 +143,27 @@ class JobWork:
             return
         async with asyncio.TaskGroup() as crew:
             for job in state.to_stop:
-                crew.create_task(self._stop(self._slurm(node), job, times.stop_at, tell), name=f"stop {job.ref}")
+                crew.create_task(self._stop(self._slurm(node), job, times, tell), name=f"stop {job.ref}")
 
-    async def _stop(self, slurm: Slurm, job: Held, stop_at: float, tell: Tell) -> None:
+    async def _stop(self, slurm: Slurm, job: Held, times: Plan, tell: Tell) -> None:
         if job.signal and not job.signalled:
-            await _sleep_until(stop_at - job.grace)
+            await _sleep_until(times.stop_at - job.grace)
             await self._signal(slurm, job, tell)
-        await _sleep_until(stop_at)
-        if not self.is_barrier():
-            await self._until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
-            tell.handled(job, Dealt.FROZEN)
+        await _sleep_until(times.stop_at)
+        if self.is_barrier() and await self._is_answered(slurm, job, tell, until=times.stop_until - STOP_COST):
+            await self._until_done(lambda: _gone(slurm, job), tell)
             return
-        await self._requeue(slurm, job, tell)
-        await self._until_done(lambda: _gone(slurm, job), tell)
+        await self._until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
+        tell.handled(job, Dealt.FROZEN)
+
+    async def _is_answered(self, slurm: Slurm, job: Held, tell: Tell, *, until: float) -> bool:
+        """Requeue a job; False when Slurm has not answered by `until` (monotonic): this node can stop it by itself."""
+        try:
+            async with asyncio.timeout_at(until):
+                await self._requeue(slurm, job, tell)
+        except TimeoutError:
+            return False
+        return True
 
     async def hand_back(self, state: Evacuation, tell: Tell) -> Mapping[str, Held]:
         """Requeue what was stopped, and what there was no time to stop; return all jobs as they are then.
@@ -182,7 +190,7 @@ class JobWork:
 
     async def thaw(self, state: Evacuation, tell: Tell) -> None:
         """Let jobs that we stopped go on: the node stays after all. We may have died before we noted one down."""
-        has_stopped = Phase.STOPPING in state.entered and not self.is_barrier()
+        has_stopped = Phase.STOPPING in state.entered
         stopped = [
             job
             for job in (state.jobs or {}).values()
@@ -205,7 +213,8 @@ class JobWork:
             done = await self._until_done(lambda: slurm.requeue(job.ref, life=job.life), tell)
         except SlurmRefused as error:
             done = Requeued(verdict=Verdict.REFUSED, why=error.detail)
-        if not self.is_barrier():  # what is frozen can't be ended (cgroup v1), nor go on when it is left here
+        if job.dealt is Dealt.FROZEN or not self.is_barrier():
+            # What is frozen can't be ended (cgroup v1), nor go on when it is left here.
             await self._go_on(slurm, job, tell)
         tell.handled(job, DEALT[done.verdict], done.why)
         return replace(job, dealt=DEALT[done.verdict], why=done.why or job.why)

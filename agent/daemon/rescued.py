@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Final, Protocol
 
 from agent.copier.protocol import Record
@@ -16,6 +17,8 @@ from agent.model.node import Node
 
 PATIENCE: Final = 3.0
 """Seconds that a copy waits for Slurm to say which jobs there are."""
+SHARE: Final = 1 / 3
+"""Of the copy's own time, at most."""
 
 
 class Files(Protocol):
@@ -35,10 +38,11 @@ class Rescued:
         self._checkpoint: str | None = None
         self._known: dict[tuple[int, int], JobRecord] = {}
 
-    async def look(self, state: Evacuation) -> tuple[list[JobRecord], list[str]]:
+    async def look(self, state: Evacuation, *, until: float | None) -> tuple[list[JobRecord], list[str]]:
         """Return what the heads of the copy that begins now say of the jobs, and what went wrong, as sentences.
 
-        Without an answer in time the files are saved all the same, for the jobs that were known before.
+        Without an answer in time the files are saved all the same, for the jobs that were known before. `until` is when
+        the copy has to be through (monotonic), None when no time is set.
         """
         files = self._files()
         if state.checkpoint != self._checkpoint:
@@ -47,14 +51,18 @@ class Rescued:
             return [], []
         if state.drain is None and state.phase is Phase.COPYING:  # the copy has waited for it once
             return self._left(state), ["jobs may not find their files again: Slurm does not answer"]
+        self._known = {key: _frozen(record, state) for key, record in self._known.items()}
+        patience = PATIENCE
+        if until is not None:
+            patience = min(patience, (until - asyncio.get_running_loop().time()) * SHARE)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 at_rest = await _at_rest(files, state)
                 now = await files.records(await files.all(), quiesced=at_rest)
         except AgentError as error:
             return self._left(state), [f"jobs may not find their files again: {error}"]
         except TimeoutError:
-            said = f"Slurm did not tell within {PATIENCE:g} s which there are"
+            said = f"Slurm did not tell within {patience:.1f} s which there are"
             return self._left(state), [f"jobs may not find their files again: {said}"]
         self._known.update(((record.job, record.life), record) for record in now)
         return self._left(state), []
@@ -87,6 +95,13 @@ async def _at_rest(files: Files, state: Evacuation) -> set[str]:
     stopped = {job.ref for job in (state.jobs or {}).values() if job.dealt is Dealt.FROZEN}
     taken = [job for job in (state.jobs or {}).values() if job.dealt in {Dealt.REQUEUED, Dealt.PEER}]
     return stopped | {job.ref for job in taken if await files.has_ended_here(job.id)}
+
+
+def _frozen(record: JobRecord, state: Evacuation) -> JobRecord:
+    """Return what is known of a job without asking Slurm: whether we have stopped it where it is."""
+    held = (state.jobs or {}).get(ref_of(record))
+    is_frozen = held is not None and held.life == record.life and held.dealt is Dealt.FROZEN
+    return replace(record, quiesced=record.quiesced or is_frozen)
 
 
 def _has_ended(record: JobRecord, state: Evacuation) -> bool:

@@ -222,7 +222,7 @@ class Works:
             raise reason
         assert state.checkpoint is not None
         node = await self._whoami.node()
-        records, trouble = await self._rescued.look(state)
+        records, trouble = await self._rescued.look(state, until=self._until(state))
         command = Save(
             checkpoint=state.checkpoint,
             reason="evacuation",

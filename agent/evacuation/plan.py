@@ -81,6 +81,9 @@ def plan(state: Evacuation, *, safety_margin: float) -> Plan | None:
     stop_until = copy_until - delta
     grace = max((job.grace for job in state.to_stop if job.signal), default=0.0)
     stop_at = stop_until - stop
+    if (stopping := state.entered.get(Phase.STOPPING)) is not None:
+        # What has begun gets its time: files that were not at rest before the last delta are given to nobody.
+        stop_until = max(stop_until, min(stopping + grace + stop, copy_until - LEAST_DELTA))
     if state.hurries:
         stop_at = min(stop_at, state.entered.get(Phase.STOPPING, stop_at))
     return Plan(
@@ -95,11 +98,14 @@ def plan(state: Evacuation, *, safety_margin: float) -> Plan | None:
 
 
 def _stopping(state: Evacuation, window: float) -> tuple[float, float]:
-    """Return the seconds for stopping the jobs and for the last delta: together at most STOPPING_SHARE of `window`."""
+    """Return the seconds for stopping the jobs and for the last delta: together at most STOPPING_SHARE of `window`.
+
+    The delta gives way: it may be a guess, and what stopping takes is not.
+    """
     delta = window * BLIND_DELTA if state.delta_seconds is None else state.delta_seconds
-    stop = STOP_COST if state.stop_seconds is None else state.stop_seconds
-    squeezed = min(1.0, window * STOPPING_SHARE / (stop + delta))
-    return stop * squeezed, delta * squeezed
+    stop, most = STOP_COST if state.stop_seconds is None else state.stop_seconds, window * STOPPING_SHARE
+    stop = min(stop, max(most - LEAST_DELTA, most / 2))
+    return stop, min(delta, most - stop)
 
 
 def due(state: Evacuation, *, safety_margin: float) -> float | None:

@@ -43,7 +43,8 @@ def job_work(whoami, jobs, *, is_barrier=False, default=NOTHING):
 
 class FakeJobs:
     """The jobs of the node. `did` are the times and words of what was done; `down` more calls fail; `verdict` is the
-    answer to a requeue; a requeued job keeps its processes for `ends_after` seconds.
+    answer to a requeue; a requeued job keeps its processes for `ends_after` seconds. `is_silent`: slurmctld is asked in
+    vain, what this node does by itself goes on.
     """
 
     def __init__(self, *jobs, kill_wait=30.0, ends_after=0.0, verdict=Verdict.OURS, down=0):
@@ -55,6 +56,7 @@ class FakeJobs:
         self.did = []
         self.frozen = set()
         self.gone_at = {}
+        self.is_silent = False
 
     def words(self, *verbs):
         return [" ".join(word) for _, *word in self.did if not verbs or word[0] in verbs]
@@ -75,6 +77,9 @@ class FakeJobs:
         return Times(kill_wait=self.kill_wait)
 
     async def requeue(self, ref, *, life):
+        if self.is_silent:
+            await asyncio.sleep(10)
+            raise SlurmUnavailable("squeue", "-h", "no answer within 10 s")
         self._answer()
         self._did("requeue", ref)
         if self.verdict is Verdict.OURS and ref in self.jobs:

@@ -280,6 +280,21 @@ def test_p6_slurm_that_does_not_answer_is_asked_until_the_end_and_the_data_is_sa
     assert stage.jobs.words() == []
 
 
+def test_p6_with_the_barrier_a_job_that_slurm_does_not_take_back_is_frozen_saved_and_requeued_when_it_does():
+    jobs = FakeJobs(job(), kill_wait=5.0)
+
+    async def meanwhile(stage):
+        jobs.is_silent = True
+        while not jobs.frozen:  # noqa: ASYNC110 - time is simulated
+            await asyncio.sleep(0.05)
+        jobs.is_silent = False
+
+    stage = evacuated(lambda: Scene(jobs=jobs, is_barrier=True), meanwhile=meanwhile)
+    assert jobs.words() == ["freeze 7", "requeue 7", "thaw 7"]
+    assert jobs.at("freeze", "7") - stage.began <= entered(stage, Phase.DELTA)
+    assert dealt(stage) == {"7": Dealt.REQUEUED}
+
+
 def test_p6_slurm_that_is_back_in_time_gets_its_jobs_back():
     stage = evacuated(lambda: Scene(jobs=FakeJobs(job(), down=20)))
     assert stage.jobs.words() == ["freeze 7", "requeue 7", "thaw 7"]

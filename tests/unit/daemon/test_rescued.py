@@ -14,10 +14,10 @@ from tests.fakes.node import FakeCopier
 from tests.fakes.stage import Scene
 
 
-def evacuated(*jobs, is_barrier=False, ends_after=0.0, mode=Mode.ACT, copier=None, **wrong):
+def evacuated(*jobs, is_barrier=False, ends_after=0.0, mode=Mode.ACT, copier=None, files_of=FakeFiles, **wrong):
     async def scene():
         held = FakeJobs(*jobs, ends_after=ends_after)
-        files = FakeFiles(held, **wrong)
+        files = files_of(held, **wrong)
         async with Scene(jobs=held, files=files, is_barrier=is_barrier, mode=mode, copier=copier).running() as stage:
             stage.notice()
             await stage.until(Phase.RESTING, within=121)
@@ -46,6 +46,18 @@ def test_the_head_of_the_delta_says_that_the_job_was_still_and_slurm_vouches_for
     assert state.entered[Phase.COMMITTING] <= at <= state.entered[Phase.RELEASING]
     if not is_barrier:
         assert at <= stage.jobs.at("requeue", "7")
+
+
+def test_p6_a_frozen_job_is_called_quiesced_also_when_slurm_is_silent_at_the_delta():
+    class Files(FakeFiles):
+        async def all(self):
+            if self.jobs.frozen:
+                await asyncio.Event().wait()
+            return await super().all()
+
+    stage = evacuated(job(), files_of=Files)
+    assert quiesced(stage) == [{7: False}, {7: True}]
+    assert [refs for _, refs, _ in stage.files.vouched] == [["7"]]
 
 
 def test_a_job_whose_processes_do_not_end_is_not_called_quiesced():

@@ -1,15 +1,18 @@
 """How the window is shared out."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from agent.evacuation.jobs import Held
 from agent.evacuation.phases import Phase
 from agent.evacuation.plan import (
     BLIND_WINDOW,
     DELTA_SHARE,
     LEAST_DELTA,
     OUTLIVED,
+    STOPPING_SHARE,
     delta_bytes,
     delta_seconds,
     due,
@@ -89,3 +92,32 @@ def test_a_last_delta_takes_its_bytes_at_the_measured_rate_and_its_beginning():
     assert delta_seconds(500, bytes_per_second=0, is_known=True) is None
     assert delta_seconds(0, bytes_per_second=0, is_known=True) == LEAST_DELTA
     assert delta_seconds(0, bytes_per_second=0, is_known=False) is None
+
+
+def stopping(*, stop, delta, window=30, began=None):
+    held = Held(ref="7", id=7, uid=4242, user="alice", life=0)
+    state = replace(evacuation(window), jobs={"7": held}, stop_seconds=stop, delta_seconds=delta)
+    if began is None:
+        return state
+    return replace(state, phase=Phase.STOPPING, entered={**state.entered, Phase.STOPPING: began})
+
+
+def test_a_last_delta_that_looks_long_takes_no_time_from_the_end_of_the_jobs():
+    times = plan(stopping(stop=7.0, delta=300.0), safety_margin=15)
+    assert times.stop_until - times.stop_at == 7
+    assert times.copy_until - times.stop_at == pytest.approx(STOPPING_SHARE * (times.copy_until - 1000))
+
+
+def test_where_kill_wait_is_longer_than_the_window_the_last_delta_has_its_least():
+    times = plan(stopping(stop=32.0, delta=300.0, window=120), safety_margin=15)
+    assert times.stop_until - times.stop_at == 32
+    short = plan(stopping(stop=32.0, delta=300.0, window=24), safety_margin=15)
+    assert short.copy_until - short.stop_until == LEAST_DELTA
+
+
+def test_stopping_that_has_begun_gets_its_time_whatever_the_plan_says_later():
+    before = plan(stopping(stop=7.0, delta=3.0), safety_margin=15)
+    after = plan(stopping(stop=7.0, delta=300.0, began=before.stop_at), safety_margin=15)
+    assert (after.stop_until, after.copy_until) == (before.stop_until, before.copy_until)
+    late = plan(stopping(stop=7.0, delta=3.0, began=before.copy_until - 4), safety_margin=15)
+    assert late.stop_until == late.copy_until - LEAST_DELTA
