@@ -9,6 +9,7 @@ import pytest
 from agent.demo.stage import PORT, Bucket, Instance
 from tests.fakes.lab import give_back
 from tests.fakes.s3proxy import ProxyProcess
+from tests.fakes.site import opened
 
 NOTHING_MORE = MappingProxyType({})
 NUMBERS = itertools.count(1)
@@ -22,6 +23,20 @@ def bucket(cluster):
     served.make()
     yield served
     served.stop()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Four nodes with the shipped Prolog and Epilog, and a bucket."""
+    with opened(tmp_path_factory.mktemp("site"), 4) as site:
+        yield site
+
+
+@pytest.fixture
+def agents(site):
+    """Makes nodes of the site instances with the agent on them: `agents("n1")`; afterwards all is as it was."""
+    with site.lent() as agent:
+        yield agent
 
 
 @pytest.fixture

@@ -1,33 +1,19 @@
 """A requeued job finds its files again: the shipped Prolog on real nodes, jobs that know nothing of it."""
 
-import contextlib
 import re
 import resource
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.demo.cluster import Cluster
 from agent.demo.scene import ask_status
-from agent.demo.stage import Bucket, Instance
-from tests.fakes.lab import job_state, scratch, until
-from tests.fakes.site import CONF, Site, count_of, counted
+from tests.fakes.lab import scratch, until
+from tests.fakes.site import count_of, counted
 
 pytestmark = pytest.mark.slurm
 
 NOTHING = {"capabilities": {"slurm": {"on": False}}}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    with Cluster.up(tmp_path_factory.mktemp("jobs") / "lab", 3, extra_conf=CONF) as cluster:
-        bucket = Bucket(cluster)
-        bucket.start()
-        bucket.make()
-        yield Site(cluster, bucket)
-        bucket.stop()
 
 
 @pytest.fixture(scope="module")
@@ -178,33 +164,3 @@ def test_a_checkpoint_made_by_the_daemon_is_found_again_by_a_job_that_takes_it_a
     found = re.search(r"from (\d+) restore partial", site.ended(job))
     assert found is not None
     assert int(found[1]) > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_barrier", [False, True])
-def test_from_the_notice_to_the_end_an_unchanged_job_keeps_its_files(site, is_barrier):
-    """Nothing is done by the test but the notice: drain, stop, save, requeue, restore."""
-    epilog = site.cluster.shared / "slurm" / "epilog.d" / "90-hpc-agent.sh"
-    with contextlib.ExitStack() as undo:
-        if not is_barrier:
-            away = site.cluster.shared / "epilog.away"
-            epilog.rename(away)
-            undo.callback(lambda: away.rename(epilog))
-        doomed = Instance(site.cluster, "n1", instance_id=f"i-{is_barrier:017x}", bucket=site.bucket)
-        undo.enter_context(doomed)
-        doomed.until(
-            lambda status: status["capabilities"]["barrier"]["on"] is is_barrier, "the barrier is known", seconds=30
-        )
-        job = site.submit("-w", "n1", "count.sh")
-        counted(site, job, at_least=20)
-        doomed.imds.interrupt("terminate", datetime.now(UTC) + timedelta(seconds=30))
-        status = doomed.until_state("resting", seconds=60)
-        assert (status["outcome"], status["jobs"]["requeued"]) == ("COMPLETE", 1), status
-        assert not [one for one in status["trouble"] if "files" in one["what"]], status["trouble"]
-        assert "head=0/0/" in site.marked(job)
-        until(lambda: job_state(site.cluster, job) == "PENDING", "n1 is rid of it", seconds=40)
-        site.start(job, "n2")
-        said = site.ended(job)
-        site.undrain("n1")
-    assert "from 20 restore complete" in said
-    assert "done 30 steps of 0" in said

@@ -1,13 +1,19 @@
 """A cluster whose operator has installed the shipped Prolog and Epilog, and a job that counts in its scratch."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.demo.stage import BUCKET
-from tests.fakes.lab import job_state, scratch, state_of, until
+from agent.demo.cluster import Cluster
+from agent.demo.stage import BUCKET, Bucket, Instance
+from tests.fakes import counting
+from tests.fakes.lab import give_back, job_state, scratch, state_of, until
 
 PROJECT = Path(__file__).parents[2]
 SHIPPED = PROJECT / "packaging" / "slurm"
@@ -30,20 +36,61 @@ while [ "$count" -lt 30 ]; do
 done
 echo "rank $SLURM_PROCID done $(wc -l <steps) steps of $(sort -u steps | tr -d '\\n')"
 """
+NUMBERS = itertools.count(1)
 
 
 class Site:
-    """A cluster whose operator has installed the shipped files."""
+    """A cluster whose operator has installed the shipped files; no daemon runs until `agent` starts one."""
 
     def __init__(self, cluster, bucket):
         self.cluster, self.bucket = cluster, bucket
         shutil.copytree(SHIPPED, cluster.shared / "slurm")
         (cluster.shared / "home" / "count.sh").write_text(COUNT)
+        (cluster.shared / "home" / counting.SCRIPT_NAME).write_text(counting.SCRIPT)
         for node in cluster.nodes:
-            self.write(node, "/opt/hpc-agent/current/bin/hpc-agent", COMMAND, mode="755")
-            self.write(node, "/etc/hpc-agent/config.toml", f'[s3]\nbucket = "{BUCKET}"\n')
-            variables = "".join(f"{name}={value}\n" for name, value in bucket.environment.items())
-            self.write(node, "/etc/hpc-agent/environment", variables)
+            self.equip(node)
+
+    def equip(self, node):
+        """Install the agent on a node, which may have been booted just now."""
+        self.write(node, "/opt/hpc-agent/current/bin/hpc-agent", COMMAND, mode="755")
+        self.write(node, "/etc/hpc-agent/config.toml", f'[s3]\nbucket = "{BUCKET}"\n')
+        self.reach(node, self.bucket.endpoint)
+
+    def reach(self, node, endpoint):
+        """Have the node's Prolog look for S3 at `endpoint`."""
+        values = {**self.bucket.environment, "AWS_ENDPOINT_URL_S3": endpoint}
+        variables = "".join(f"{name}={value}\n" for name, value in values.items())
+        self.write(node, "/etc/hpc-agent/environment", variables)
+
+    def agent(self, node, *, is_barrier=True, **how):
+        """Start the daemon on a node, an instance of its own; return once it knows whether there is a barrier."""
+        one = Instance(self.cluster, node, instance_id=f"i-{next(NUMBERS):017x}", bucket=self.bucket, **how)
+        one.__enter__()
+        try:
+            one.until(lambda status: status["capabilities"]["barrier"]["on"] is is_barrier, "the barrier", seconds=40)
+        except BaseException:
+            one.end()
+            raise
+        return one
+
+    @contextmanager
+    def lent(self) -> Iterator[Callable[..., Instance]]:
+        """Lend all nodes: yields `agent`; afterwards they are as they were, and no job is left."""
+        made: list[Instance] = []
+
+        def agent(node, **how):
+            made.append(self.agent(node, **how))
+            return made[-1]
+
+        try:
+            yield agent
+        finally:
+            for one in made:
+                one.end()
+            self.run("head", "scancel", "--user", "alice")
+            for node in self.cluster.nodes:
+                give_back(self.cluster, node)
+                self.equip(node)
 
     def write(self, node, path, text, *, mode="644"):
         script = f"mkdir -p {Path(path).parent} /run/hpc-agent && cat >{path} && chmod {mode} {path}"
@@ -62,8 +109,26 @@ class Site:
         path = self.cluster.shared / "home" / f"{job}.out"
         return path.read_text() if path.exists() else ""
 
+    def said(self, job, rank=0):
+        """The lives of a job that runs `counting.SCRIPT`, as far as it has told."""
+        return counting.lives(self.cluster.shared / "home", job, rank)
+
+    def stepped(self, job, *ranks, least=5):
+        """Wait until these ranks of a job that runs `counting.SCRIPT` have done so many steps."""
+        for rank in ranks or (0,):
+            until(
+                lambda at=rank: (found := self.said(job, at)) and found[-1].did >= least,
+                f"rank {rank} steps",
+                seconds=30,
+            )
+
+    def shown(self, job, field):
+        """What squeue shows of a job; "" when Slurm has forgotten it."""
+        return self.run("head", "squeue", "-h", "-j", job, "-O", f"{field}:64", check=False)
+
     def nodes_of(self, job):
-        return self.run("head", "scontrol", "show", "hostnames", self.run("head", "squeue", "-hj", job, "-o", "%N"))
+        """The nodes that a job is on, in the order of its ranks."""
+        return self.run("head", "scontrol", "show", "hostnames", self.shown(job, "NodeList")).split()
 
     def drain(self, node):
         self.run("head", "scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
@@ -148,3 +213,18 @@ def counted(site, job, *, at_least=5, node="n1"):
 
 def count_of(site, job, *, node):
     return int((scratch(site.cluster, node) / job / "count").read_text())
+
+
+@contextmanager
+def opened(directory: Path, nodes: int, *, conf: str = "", cpus: int = 8) -> Iterator[Site]:
+    """A site of its own: `conf` are more lines of slurm.conf."""
+    with Cluster.up(directory / "lab", nodes, extra_conf=CONF + conf, cpus=cpus) as cluster:
+        bucket = Bucket(cluster)
+        bucket.start()
+        bucket.make()
+        yield Site(cluster, bucket)
+        bucket.stop()
+
+
+def in_seconds(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
