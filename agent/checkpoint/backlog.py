@@ -19,7 +19,7 @@ from agent.checkpoint.lane import PACK_FILES, Lane, Sizes, Slice
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.transfer import Transfer
 
-LIMIT = 2 * PACK_FILES
+LIMIT = 8 * PACK_FILES
 """Files in a queue; the walk waits when one is full."""
 
 Unit = list[Job] | Job | Slice

@@ -1,5 +1,8 @@
 """Memory for bodies on their way, used again and again: fresh pages cost more than reading a file into them."""
 
+SMALL = 4
+"""What needs no more than this part of a buffer gets one that is no larger: a pack of tiny files, of which many are."""
+
 
 class Buffers:
     """Buffers of `size` bytes, of which `most` are kept while nobody uses them. Several threads may take and give."""
@@ -11,7 +14,7 @@ class Buffers:
 
     def take(self, size: int) -> bytearray:
         """Return a buffer of at least `size` bytes, whatever is in it."""
-        if size > self._size:
+        if size > self._size or size * SMALL <= self._size:
             return bytearray(size)
         try:
             return self._free.pop()

@@ -12,8 +12,8 @@ from agent.checkpoint import pack
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.transfer import Transfer
 
-PACK_FILES: Final = 4096
-"""Of one pack: a thread reads them in one go, and all are sent again when it is cut."""
+PACK_FILES: Final = 1024
+"""Of one pack. What is known of its files is held until it is stored, some 2 KB each, and packs travel side by side."""
 PACK_SECONDS: Final = 2.0
 """How long small files wait for more, so that the next commit has them (P3)."""
 

@@ -13,6 +13,8 @@ from agent.checkpoint.segment import split
 from agent.model.checkpoint import Directory, Entry, EntryType, Left, Totals
 from agent.scratch.walk import Problem, join
 
+MANY = 32_768
+"""Names that are new since the last segment, some 700 bytes each: a commit does not wait for its time then."""
 PATHS = 1000
 PATH_CHARACTERS = 100_000
 """Of all of them: a head is a small document, whatever job users call their files."""
@@ -79,6 +81,7 @@ class Ledger:
         self._troubles: list[str] = []
         self._lines: dict[tuple[int, bytes], Line] = {}
         self._counts = Counts()
+        self._new = 0
         self.walked = False
         """The walk came to its end."""
         self._files_seen = 0
@@ -96,6 +99,11 @@ class Ledger:
     def has_news(self) -> bool:
         """Something is stored that no segment holds."""
         return bool(self._lines)
+
+    @property
+    def is_full(self) -> bool:
+        """So much of it that it has to go into one."""
+        return self._new >= MANY
 
     @property
     def is_settled(self) -> bool:
@@ -184,6 +192,7 @@ class Ledger:
             return
         line = self._line(home)
         line.entries.append(entry)
+        self._new += 1
         if before is not None:
             self._counts.take(before)
         elif fate is not None:
@@ -209,7 +218,7 @@ class Ledger:
 
     def take(self) -> list[Line]:
         """Return what is new, and forget it here."""
-        taken, self._lines = self._lines, {}
+        taken, self._lines, self._new = self._lines, {}, 0
         return list(taken.values())
 
     def give_back(self, lines: Iterable[Line]) -> None:

@@ -28,55 +28,6 @@ _TYPES: Final[Mapping[object, EntryType]] = {kind.value: kind for kind in EntryT
 _FILE, _SYMLINK = EntryType.FILE, EntryType.SYMLINK
 _SHORT, _LONG = 8, 11
 _CRC_DIGITS = 16
-_NONE: Final[Mapping[str, bytes]] = {}
-
-
-class _OpenStat:
-    """A Stat before it is frozen: it has the same slots, so it can become one by its class alone.
-
-    A million entries are read; the initialiser of a frozen dataclass costs four times as much (measured).
-    """
-
-    __slots__ = Stat.__slots__
-
-    def __init__(self, mode: int, uid: int, gid: int, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> None:
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.size = size
-        self.mtime_ns = mtime_ns
-        self.ctime_ns = ctime_ns
-        self.inode = inode
-
-
-class _OpenRef:
-    """An ObjectRef before it is frozen."""
-
-    __slots__ = ObjectRef.__slots__
-
-    def __init__(self, key: str, offset: int, length: int, crc64nvme: int) -> None:
-        self.key = key
-        self.offset = offset
-        self.length = length
-        self.crc64nvme = crc64nvme
-
-
-class _OpenEntry:
-    """An Entry without rare fields before it is frozen."""
-
-    __slots__ = Entry.__slots__
-
-    def __init__(self, name: bytes, kind: EntryType, stat: Stat, ref: ObjectRef | None) -> None:
-        self.name = name
-        self.type = kind
-        self.stat = stat
-        self.ref = ref
-        self.target = b""
-        self.link = ""
-        self.xattrs = _NONE
-        self.extents = None
-        self.torn = False
-        self.unsettled = False
 
 
 def stored_length(entry: Entry) -> int:
@@ -140,10 +91,10 @@ def unpack(names: Sequence[bytes], rows: Sequence[Any], objects: Sequence[str], 
             kind, mode, uid, gid, size, mtime_ns, ctime_ns, inode = row[:_SHORT]
             kind = _TYPES[kind]
             rare = more.get(position)
-            stat = freeze_stat(mode, uid, gid, size, mtime_ns, ctime_ns, inode)
+            stat = checked_stat(mode, uid, gid, size, mtime_ns, ctime_ns, inode)
             length = size if kind is _FILE else 0
             if rare is None:
-                add(_freeze_entry(name, kind, stat, _ref(row, objects, length)))
+                add(Entry(name=name, type=kind, stat=stat, ref=_ref(row, objects, length)))
             else:
                 add(_rare(name, kind, stat, row, objects, fields(rare, "more")))
         except (TypeError, KeyError, IndexError, ValueError) as error:
@@ -153,7 +104,7 @@ def unpack(names: Sequence[bytes], rows: Sequence[Any], objects: Sequence[str], 
     return entries
 
 
-def freeze_stat(mode: int, uid: int, gid: int, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> Stat:
+def checked_stat(mode: int, uid: int, gid: int, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> Stat:
     """Return the Stat of these. Raises ValueError for what no file system says."""
     whole = type(mode) is type(uid) is type(gid) is type(size) is type(mtime_ns) is type(ctime_ns) is type(inode) is int
     if not whole or not (
@@ -166,17 +117,7 @@ def freeze_stat(mode: int, uid: int, gid: int, size: int, mtime_ns: int, ctime_n
         and 0 <= inode <= 2 * BIGGEST + 1
     ):
         raise ValueError("a number out of range")
-    stat: Any = _OpenStat(mode, uid, gid, size, mtime_ns, ctime_ns, inode)
-    stat.__class__ = Stat
-    frozen: Stat = stat
-    return frozen
-
-
-def _freeze_entry(name: bytes, kind: EntryType, stat: Stat, ref: ObjectRef | None) -> Entry:
-    entry: Any = _OpenEntry(name, kind, stat, ref)
-    entry.__class__ = Entry
-    frozen: Entry = entry
-    return frozen
+    return Stat(mode=mode, uid=uid, gid=gid, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns, inode=inode)
 
 
 def _ref(row: Sequence[Any], objects: Sequence[str], length: int) -> ObjectRef | None:
@@ -189,10 +130,7 @@ def _ref(row: Sequence[Any], objects: Sequence[str], length: int) -> ObjectRef |
         raise ValueError("an index or offset out of range")
     if type(crc) is not str or len(crc) != _CRC_DIGITS:
         raise ValueError("no crc64nvme")
-    ref: Any = _OpenRef(objects[place], offset, length, int(crc, 16))
-    ref.__class__ = ObjectRef
-    frozen: ObjectRef = ref
-    return frozen
+    return ObjectRef(key=objects[place], offset=offset, length=length, crc64nvme=int(crc, 16))
 
 
 def _rare(name: bytes, kind: EntryType, stat: Stat, row: Sequence[Any], objects: Sequence[str], more: Any) -> Entry:

@@ -49,6 +49,8 @@ SPARE = 64 << 10
 """What the members of a pack may take more than was reckoned: long names."""
 COMMIT_SECONDS = 4.0
 """Between the beginnings of two commits: P3 promises five seconds, and a commit takes a while."""
+LOOK_SECONDS = 0.2
+"""How often it is looked whether so much is new that a commit can't wait."""
 REPORT_SECONDS = 0.2
 
 T = TypeVar("T")
@@ -268,10 +270,12 @@ class Saver:
         due = loop.time() + self._commit_every
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
+                async with asyncio.timeout_at(min(due, loop.time() + LOOK_SECONDS)):
                     await is_sent.wait()
             if is_sent.is_set():
                 return
+            if loop.time() < due and not self._ledger.is_full:
+                continue
             due = loop.time() + self._commit_every
             if self._ledger.has_news and self._commits.may_say(self._ledger.standing()):
                 await self.commit()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from agent.store.counted import Counted
 from agent.store.retrying import Retrying
 
 PR_SET_PDEATHSIG: Final = 1
+OBJECTS: Final = 100_000
+"""How many more there are before the collector looks for cycles: rows of files come and go by the thousand, in none."""
 OPEN_AGAIN: Final = 1.0
 """Seconds before credentials are looked for again."""
 
@@ -30,6 +33,7 @@ OPEN_AGAIN: Final = 1.0
 def main(descriptor: int, parent: int) -> None:
     """Serve control over the socket `descriptor` until it closes. `parent` is the process that must be alive."""
     die_with(parent)
+    gc.set_threshold(OBJECTS)
     setup_logs()
     asyncio.run(serve(socket.socket(fileno=descriptor)))
 

@@ -2,9 +2,10 @@
 
 import os
 import stat
+from collections.abc import Mapping
 from errno import E2BIG, ENODATA, ENOTSUP, EPERM, ERANGE
 
-from agent.model.checkpoint import EntryType, Stat
+from agent.model.checkpoint import NO_XATTRS, EntryType, Stat
 
 _LETTERS = {
     stat.S_IFREG: EntryType.FILE,
@@ -40,7 +41,7 @@ def type_of(found: os.stat_result) -> EntryType | None:
     return _LETTERS.get(stat.S_IFMT(found.st_mode))
 
 
-def xattrs_of(fd: int) -> dict[str, bytes]:
+def xattrs_of(fd: int) -> Mapping[str, bytes]:
     """Return the extended attributes of an open file or directory, those that may be read; POSIX ACLs are among them.
 
     Raises OSError for what is wrong with the disk, and where there are too many.
@@ -48,7 +49,7 @@ def xattrs_of(fd: int) -> dict[str, bytes]:
     return _xattrs(fd, follow=True)
 
 
-def xattrs_of_link(name: bytes, folder: int) -> dict[str, bytes]:
+def xattrs_of_link(name: bytes, folder: int) -> Mapping[str, bytes]:
     """Return those of a symbolic link itself, in an open directory. Raises OSError as `xattrs_of` does."""
     return _xattrs(path_in(folder, name), follow=False)
 
@@ -58,13 +59,15 @@ def path_in(folder: int, name: bytes) -> bytes:
     return b"/proc/self/fd/%d/%b" % (folder, name)
 
 
-def _xattrs(subject: int | bytes, *, follow: bool) -> dict[str, bytes]:
+def _xattrs(subject: int | bytes, *, follow: bool) -> Mapping[str, bytes]:
     try:
         names = os.listxattr(subject, follow_symlinks=follow)
     except OSError as error:
         if error.errno not in _NONE_OF_OURS:
             raise
-        return {}
+        return NO_XATTRS
+    if not names:
+        return NO_XATTRS
     values = ((name, _value(subject, name, follow=follow)) for name in sorted(names))
     found = {name: value for name, value in values if value is not None}
     if sum(map(len, found.values())) > MOST_XATTRS:

@@ -7,12 +7,12 @@ directory, and no object is made for any of them.
 import marshal
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
 
-from agent.model.checkpoint import Directory, Entry, EntryType, Stat
+from agent.model.checkpoint import NO_XATTRS, Directory, Entry, EntryType, Stat
 from agent.scratch.attributes import FORMATS, stat_of, type_of, xattrs_of_link
 from agent.scratch.tree import Tree
 
@@ -36,7 +36,7 @@ class Found:
     path: bytes
     run: int = 0
     stat: Stat | None = None
-    xattrs: dict[str, bytes] = field(default_factory=dict)
+    xattrs: Mapping[str, bytes] = field(default_factory=lambda: NO_XATTRS)
     names: list[bytes] = field(default_factory=list)
     stats: list[os.stat_result] = field(default_factory=list)
     unknown: set[bytes] = field(default_factory=set)
