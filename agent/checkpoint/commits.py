@@ -104,13 +104,14 @@ class Commits:
         """Put one segment in the place of those of `base`, and name that from the next commit on."""
         self._base = (await self._put_segment(partial(compacted, base)),)
 
-    async def commit(self, ledger: Ledger) -> Commit:
+    async def commit(self, ledger: Ledger, *, on_the_way: bool = False) -> Commit:
         """Commit what is stored; return the head that says so, the last one when nothing changed since.
 
-        What the base holds and this life has not stored anew stays restorable (P3).
+        What the base holds and this life has not stored anew stays restorable (P3). `on_the_way`: another commit comes
+        after it, and takes what can wait (`Ledger.take`).
         """
         async with self._committing:
-            standing, lines = ledger.standing(), ledger.take()
+            standing, lines = ledger.standing(), ledger.take(on_the_way=on_the_way)
             if lines:
                 await self._put_lines(ledger, lines)
             if len(self._segments) > MOST_SEGMENTS:

@@ -71,6 +71,11 @@ class Line:
     entries: list[Entry]
     gone: list[bytes]
 
+    @property
+    def says_much(self) -> bool:
+        """It says more than what its directory is."""
+        return bool(self.entries or self.gone)
+
 
 class Ledger:
     def __init__(self, roots: Sequence[bytes]) -> None:
@@ -79,6 +84,7 @@ class Ledger:
         self._left_paths: list[bytes] = []
         self._left_files = self._left_bytes = 0
         self._troubles: list[str] = []
+        self._more_troubles = 0
         self._lines: dict[tuple[int, bytes], Line] = {}
         self._counts = Counts()
         self._new = 0
@@ -98,7 +104,7 @@ class Ledger:
     @property
     def has_news(self) -> bool:
         """Something is stored that no segment holds."""
-        return bool(self._lines)
+        return bool(self._ready())
 
     @property
     def is_full(self) -> bool:
@@ -112,8 +118,8 @@ class Ledger:
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        more = len(self._troubles) - TROUBLES
-        return (*self._troubles[:TROUBLES], *([f"and {more} more like these"] if more > 0 else []))
+        more = self._more_troubles
+        return (*self._troubles, *([f"and {more} more like these"] if more else []))
 
     def path_of(self, job: Job) -> bytes:
         """Return the complete path of a file."""
@@ -209,17 +215,38 @@ class Ledger:
         self.add_trouble(f"read {text_of(problem.path)}: {problem.detail}")
 
     def add_trouble(self, sentence: str) -> None:
-        self._troubles.append(sentence)
+        if len(self._troubles) < TROUBLES:
+            self._troubles.append(sentence)
+        else:
+            self._more_troubles += 1
 
     def standing(self) -> Standing:
         totals = self._counts.totals()
         left = self._left()
         return Standing(totals=totals, left=left, complete=self.walked and not left.files and not totals.torn)
 
-    def take(self) -> list[Line]:
-        """Return what is new, and forget it here."""
-        taken, self._lines, self._new = self._lines, {}, 0
+    def take(self, *, on_the_way: bool = False) -> list[Line]:
+        """Return what is new, and forget it here.
+
+        `on_the_way`: not what there is to say of directories whose files are all under way, which goes with them. What
+        stands in one segment is compared much faster than what stands in two.
+        """
+        taken = self._ready() if on_the_way else self._lines
+        self._lines = {place: line for place, line in self._lines.items() if place not in taken}
+        self._new = 0
         return list(taken.values())
+
+    def _ready(self) -> dict[tuple[int, bytes], Line]:
+        """Return what has to go into the next segment: nothing is in one before the directories above it."""
+        busy = {(job.home.root, job.home.path) for job in self._under_way}
+        ready = {place: line for place, line in self._lines.items() if line.says_much or place not in busy}
+        for root, path in tuple(ready):
+            above = path
+            while above:
+                above = above.rpartition(b"/")[0]
+                if (root, above) not in ready and (root, above) in self._lines:
+                    ready[root, above] = self._lines[root, above]
+        return ready
 
     def give_back(self, lines: Iterable[Line]) -> None:
         """Have again what was taken: it did not get into a segment."""

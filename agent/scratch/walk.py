@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EXDEV
+from operator import attrgetter
+from stat import S_ISDIR
 
 from agent.scratch.attributes import stat_of, xattrs_of
 from agent.scratch.found import Found, is_directory
@@ -20,6 +22,7 @@ SLICE = 1000
 LONGEST_PATH = 1 << 16
 """Bytes. Paths add up to the square of their depth: no job user shall fill the memory with one deep chain."""
 
+_kind = attrgetter("st_dev", "st_mode")
 _GONE = {ENOENT, ENOTDIR, ELOOP, ENXIO, EXDEV}
 """Vanished, or swapped for a file, a link, a socket or a mount point since its parent was listed."""
 
@@ -118,7 +121,8 @@ class Walk:
         except OSError:
             paths, stats = self._look_carefully(run, fd, paths)
         names = _encoded(paths)
-        if not any(map(is_directory, stats)) and {found.st_dev for found in stats} <= {self._tree.device}:
+        kinds = set(map(_kind, stats))  # few, however many names there are
+        if all(device == self._tree.device and not S_ISDIR(mode) for device, mode in kinds):
             run.names += names
             run.stats += stats
             return

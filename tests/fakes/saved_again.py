@@ -36,7 +36,7 @@ class Node:
 
     def saver(self, **options):
         fields = {"checkpoint": next(self._ids), "cache": self.cache, "clock": Later()} | options
-        return a_saver(self.store, self.root, self._executor, **fields)
+        return a_saver(fields.pop("store", self.store), self.root, self._executor, **fields)
 
     async def save(self, **options):
         saver = self.saver(**options)

@@ -42,6 +42,24 @@ async def test_a_pack_is_bounded_in_files():
     assert len(await filled(PACK_FILES + 1, size=0, pack_size=1 << 30).take()) == PACK_FILES
 
 
+@pytest.mark.parametrize(
+    ("sizes", "packs"),
+    [([4, 4, 4], [8, 4]), ([9, 4], [9, 4]), ([2, 12], [10, 4]), ([12], [10, 2]), ([6, 4, 3], [10, 3])],
+)
+async def test_a_directory_is_not_cut_in_two_where_it_fits_into_the_next_pack(sizes, packs, monkeypatch):
+    monkeypatch.setattr(lane, "PACK_FILES", 10)  # a constant
+    backlog = a_backlog(packs=9)
+    for folder, size in enumerate(sizes):
+        home = a_directory(b"%d" % folder)
+        for number in range(size):
+            backlog.put_now(Job(home=home, entry=a_file(b"%d" % number, size=SMALL)))
+    backlog.close()
+    taken = [await backlog.take() for _ in packs]
+    assert list(map(len, taken)) == packs
+    whole = [(job.home.path, int(job.entry.name)) for files in taken for job in files]
+    assert whole == sorted(whole)
+
+
 async def test_a_file_that_is_larger_than_a_pack_is_one():
     assert len(await filled(3, size=60 * KIB, pack_size=32 * KIB).take()) == 1
 

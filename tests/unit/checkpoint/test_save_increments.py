@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 from agent.checkpoint import save
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.outline import pass_of
-from agent.model.checkpoint import EntryType, Totals
+from agent.checkpoint.save import is_scattered
+from agent.model.checkpoint import EntryType, SegmentRef, Totals
+from tests.fakes.checkpoints import a_head
+from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import directories, tree_of, tree_on_disk
 from tests.fakes.saved_again import Node, plant
 
@@ -171,6 +175,55 @@ async def test_above_eight_segments_they_are_made_one(node, monkeypatch):
         assert head.totals == await totals_of(node.store, head)
     assert max(counts) == 4
     assert counts.count(2) >= 2
+
+
+async def test_a_tree_that_is_committed_in_many_steps_has_each_directory_in_one_segment(node):
+    for folder in range(40):
+        (node.root / f"{folder}").mkdir()
+        for number in range(25):
+            (node.root / f"{folder}" / f"{number}").write_bytes(b"%d" % number)
+
+    class Slow(FlakyStore):
+        async def put(self, key, body, **options):
+            await asyncio.sleep(0.02)
+            await super().put(key, body, **options)
+
+    head = await node.save(store=Slow(node.store), commit_every=0.001, pack_below=1000, pack_size=60_000, connections=2)
+    assert len(head.segments) > 4
+    assert sum(ref.directories for ref in head.segments) == head.totals.directories
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+
+
+@pytest.mark.parametrize(
+    ("files", "directories", "in_segments", "scattered"),
+    [
+        (1_000_000, 5000, [5000], False),
+        (1_000_000, 5000, [4000, 1250], False),
+        (1_000_000, 5000, [4000, 1400], True),
+        (1_000_000, 1, [1] * 30, True),
+        (100, 10, [10] * 8, False),
+        (0, 0, [], False),
+    ],
+)
+def test_a_base_is_scattered_when_many_files_are_in_directories_that_stand_in_several_segments(
+    files, directories, in_segments, scattered
+):
+    segment = SegmentRef(key="k", size=1, sha256="", directories=0, entries=1)
+    segments = tuple(replace(segment, directories=count) for count in in_segments)
+    assert is_scattered(a_head(totals=Totals(files=files, directories=directories), segments=segments)) is scattered
+
+
+async def test_directories_that_stand_in_several_segments_are_put_together(node, monkeypatch):
+    monkeypatch.setattr(save, "FEW", 0)  # a constant
+    plant(node.root)
+    for _ in range(3):
+        (node.root / "a" / "03").write_bytes(os.urandom(20))
+        (node.root / "c" / "file").write_bytes(os.urandom(20))
+        head = await node.save()
+    assert is_scattered(head)
+    head = await node.save()
+    assert (len(head.segments), is_scattered(head)) == (1, False)
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
 
 
 async def test_what_is_damaged_on_the_disk_is_had_from_the_store(node):

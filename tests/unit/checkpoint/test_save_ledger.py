@@ -105,6 +105,20 @@ def test_the_row_of_a_new_name_hides_a_directory_that_had_it_whenever_the_walk_c
         assert (directory.gone, directory.entries) == ((b"b",), (entry,))
 
 
+def test_a_directory_goes_into_a_segment_with_the_first_of_its_files_and_those_above_it():
+    ledger = Ledger([b"/scratch"])
+    jobs = {path: ledger.meet(change_of(a_file(b"f"), path=path)) for path in (b"", b"a", b"a/b", b"c")}
+    ledger.meet(change_of(path=b"empty"))
+    ledger.settle(*jobs[b"a/b"], a_file(b"f"))
+    taken = {line.home.path: line for line in ledger.take(on_the_way=True)}
+    assert set(taken) == {b"", b"a", b"a/b", b"empty"}
+    assert all(line.home.stat is not None for line in taken.values())
+    assert not ledger.has_news
+    ledger.settle(*jobs[b"a"], a_file(b"f"))
+    assert [line.home.path for line in ledger.take(on_the_way=True)] == [b"a"]
+    assert [line.home.path for line in ledger.take()] == [b"c"]
+
+
 def test_special_files_are_counted_as_skipped():
     ledger, jobs = met(a_file(b"p").__class__(name=b"p", type=EntryType.FIFO, stat=a_file(b"p").stat))
     assert not jobs
