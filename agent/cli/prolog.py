@@ -47,23 +47,24 @@ def run(chosen: argparse.Namespace) -> int:
         from agent.cli.requeued import come_home
 
         result, said = come_home(start, chosen.config, environ, began=began)
+        is_short = result in {Result.OLDER, Result.PARTIAL}
     except AgentError as error:
-        result, said = Result.NONE, str(error)
+        result, said, is_short = Result.NONE, str(error), True
     finally:
         signal.alarm(0)
-    tell(f"job {start.id}: restore {result}: {said}")
+    tell(f"job {start.id}: restore {result}: {said}", syslog.LOG_WARNING if is_short else syslog.LOG_NOTICE)
     try:
         leave(Path(socket.place(chosen.config, environ)).parent / FOLDER, start.id, result)
     except (OSError, AgentError) as error:
-        tell(f"job {start.id} is not told: {error}")
+        tell(f"job {start.id} is not told: {error}", syslog.LOG_WARNING)
     return Exit.DONE
 
 
-def tell(sentence: str) -> None:
+def tell(sentence: str, priority: int) -> None:
     """Say it where the operator looks: Slurm throws away what a Prolog prints."""
     note(sentence)
     syslog.openlog("hpc-agent")
-    syslog.syslog(syslog.LOG_NOTICE, " ".join(sentence.split()))
+    syslog.syslog(priority, " ".join(sentence.split()))
 
 
 def leave(folder: Path, job: int, result: Result) -> None:

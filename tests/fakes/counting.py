@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = r"""#!/bin/bash
-# Each rank appends a line to a file of its own for every step; a life that is not the first does 10 more and is done.
+# Each rank appends a line to a file of its own for every step; after LIVES lives (1) the next does 10 more and is done.
 rank=${SLURM_PROCID:-0} home=/scratch/$SLURM_JOB_ID
 say() { echo "$*" >>"/shared/home/$SLURM_JOB_ID.$rank.said"; }
 mkdir -p "$home" && cd "$home" || exit 1
@@ -19,7 +19,7 @@ say "life ${SLURM_RESTART_COUNT:-0} on $(hostname) restore ${HPC_AGENT_RESTORE:-
 for ((step = from + 1; ; step++)); do
   echo "$rank $step" >>steps
   say "step $step"
-  [ -z "$SLURM_RESTART_COUNT" ] || [ "$step" -lt $((from + 10)) ] || break
+  [ "${SLURM_RESTART_COUNT:-0}" -lt "${LIVES:-1}" ] || [ "$step" -lt $((from + 10)) ] || break
   sleep 0.1
 done
 sha256sum --status -c sum && [ "$(awk -v r="$rank" '$1 != r || $2 != NR' steps | wc -l)" = 0 ] || exit 7

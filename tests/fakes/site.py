@@ -164,10 +164,12 @@ class Site:
             **wrong,
         }
         of = {"name": node, "cluster": "lab-0badcafe", "instance_id": f"i-{node}", "boot_id": "b", "writer": "-"}
-        asked = {"job": record, "ref": job, "node": of, "bucket": BUCKET}
-        command = self.cluster.command(
-            node, [sys.executable, "-m", "tests.fakes.keeping"], env=self.bucket.environment, cwd=str(PROJECT)
-        )
+        return self.python("tests.fakes.keeping", {"job": record, "ref": job, "node": of, "bucket": BUCKET}, node=node)
+
+    def python(self, module, asked, *, node="head"):
+        """Run a module of the tests with the rights to the bucket: a JSON document in, one out."""
+        argv = [sys.executable, "-m", module]
+        command = self.cluster.command(node, argv, env=self.bucket.environment, cwd=str(PROJECT))
         done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -178,23 +180,9 @@ class Site:
     def marked(self, job):
         return self.run("head", "squeue", "-hj", job, "-O", "admin_comment:9999")
 
-    def damage(self, key):
-        """Have the store lose the objects of the pass that the head at `key` names, but for its segments."""
-        script = """
-import asyncio, json, sys
-from agent.aws.session import open_store
-from agent.checkpoint.head import decode
-from agent.checkpoint.catalog import load_segments, tree
-async def main(bucket, key):
-    async with open_store(bucket=bucket, connections=2) as store:
-        head = decode(await store.get("hpc-agent/" + key))
-        lines = tree(head, await load_segments(store, "hpc-agent", head, None))
-        for name in {entry.ref.key for line in lines for entry in line.entries if entry.ref}:
-            await store._client.delete_object(Bucket=bucket, Key="hpc-agent/" + name)
-asyncio.run(main(*sys.argv[1:]))
-"""
-        argv = [sys.executable, "-c", script, BUCKET, key]
-        self.cluster.run("head", argv, env=self.bucket.environment, check=True, timeout=60)
+    def damage(self, key, *, of=""):
+        """Have the store lose the files of the head at `key`: those whose own keys hold `of`."""
+        assert self.python("tests.fakes.losing", {"bucket": BUCKET, "head": key, "of": of})
 
     def start(self, job, nodes):
         """Let a requeued job begin on these nodes, at once, and not only when its old credential has expired."""
