@@ -32,6 +32,7 @@ from agent.checkpoint.packing import Packing
 from agent.checkpoint.part import Part
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.sending import Sending
+from agent.checkpoint.streams import Streams
 from agent.checkpoint.survey import Survey
 from agent.checkpoint.together import one_error
 from agent.checkpoint.uploads import Uploads
@@ -69,7 +70,8 @@ class Saver:
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
     are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is stored
     again rather than referred to, so that no head outlives its data; None: however long ago. `only` are complete paths:
-    of the tree nothing else is saved. Files that `priority` matches go before all others; what
+    of the tree nothing else is saved. `connections` bodies are sent at once, up to `most_connections` while more are
+    faster together. Files that `priority` matches go before all others; what
     can't become whole within `horizon` comes last.
     """
 
@@ -93,6 +95,7 @@ class Saver:
         report: Callable[[Progress], None],
         committed: Callable[[Commit], None] = lambda _commit: None,
         connections: int = 16,
+        most_connections: int = 0,
         part_size: int = 8 * MIB,
         pack_below: int = MIB,
         pack_size: int = 8 * MIB,
@@ -115,24 +118,25 @@ class Saver:
         self._receipts = receipts
         self._executor = executor
         self._report = report
-        self._connections = connections
+        most = max(connections, most_connections)
+        self._streams = Streams(connections, most)
+        self._workers = 0
         self._commit_every = commit_every
         self._pass_id = new_id(clock, chance)
         self._links = Links()
         self._horizon = horizon or Horizon(None)
+        packs = max(1, connections * part_size // pack_size)
         self._backlog = Backlog(
             pack_below=pack_below,
             pack_size=pack_size,
-            packs=max(1, connections * part_size // pack_size),
+            packs=packs,
             largest=part_size,
             horizon=self._horizon,
         )
         self._bytes_sent = 0
         self._reported = float("-inf")
         self._ledger = Ledger(self._survey.roots)
-        memory = connections * part_size
-        buffer_size = max(part_size, pack_size + SPARE)
-        buffers = Buffers(buffer_size, -(-memory // buffer_size))
+        buffers = Buffers(pack_size + SPARE, packs)
         self._uploads = Uploads(
             store=store,
             prefix=prefix,
@@ -141,9 +145,9 @@ class Saver:
             receipts=receipts,
             executor=executor,
             buffers=buffers,
-            hedge=Hedge(connections),
+            hedge=Hedge(most),
             part_size=part_size,
-            memory=memory,
+            streams=most,
             sent=self._count_sent,
         )
         packing = Packing(
@@ -160,7 +164,6 @@ class Saver:
             backlog=self._backlog,
             uploads=self._uploads,
             packing=packing,
-            buffers=buffers,
             ledger=self._ledger,
             links=self._links,
             clock=clock,
@@ -266,10 +269,14 @@ class Saver:
         return base
 
     async def _send_all(self, base: Base | None) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._walk(base), name="save: walk")
-            for number in range(self._connections):
-                group.create_task(self._sending.work(number), name=f"save: worker {number}")
+        async with asyncio.TaskGroup() as self._crew:
+            self._crew.create_task(self._walk(base), name="save: walk")
+            self._have_workers(self._streams.count)
+
+    def _have_workers(self, count: int) -> None:
+        for number in range(self._workers, count):
+            self._crew.create_task(self._sending.work(number), name=f"save: worker {number}")
+        self._workers = max(self._workers, count)
 
     async def _commit_now_and_then(self, is_sent: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -325,6 +332,7 @@ class Saver:
     def _count_sent(self, size: int) -> None:
         self._bytes_sent += size
         self._horizon.sent(size)
+        self._have_workers(self._streams.sent(size, asyncio.get_running_loop().time()))
 
     def _tell_sometimes(self) -> None:
         now = asyncio.get_running_loop().time()

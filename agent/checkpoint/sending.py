@@ -12,7 +12,6 @@ from functools import partial
 from typing import TypeVar
 
 from agent.checkpoint.backlog import Backlog
-from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.lane import Slice
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
@@ -21,7 +20,7 @@ from agent.checkpoint.transfer import Transfer
 from agent.checkpoint.uploads import Uploads
 from agent.clock import Clock
 from agent.model.checkpoint import Entry, Stat
-from agent.scratch.reader import Source, SourceChanged, Whole, read_whole
+from agent.scratch.reader import Source, SourceChanged
 from agent.scratch.settled import is_settled
 from agent.scratch.tree import Tree
 from agent.scratch.walk import is_gone
@@ -40,7 +39,6 @@ class Sending:
         backlog: Backlog,
         uploads: Uploads,
         packing: Packing,
-        buffers: Buffers,
         ledger: Ledger,
         links: Links,
         clock: Clock,
@@ -53,7 +51,6 @@ class Sending:
         self._backlog = backlog
         self._uploads = uploads
         self._packing = packing
-        self._buffers = buffers
         self._ledger = ledger
         self._links = links
         self._clock = clock
@@ -100,37 +97,40 @@ class Sending:
         await self._uploads.write_receipts()
 
     async def _store(self, job: Job) -> None:
-        """Read and store a file of one request; begin with one that is larger."""
-        at = self._clock.now()
-        buffer = self._buffers.take(self._largest)
-        read = partial(
-            read_whole,
-            self._trees[job.home.root],
-            job.home.path,
-            job.entry.name,
-            largest=self._largest,
-            attempts=ATTEMPTS,
-            into=buffer,
-            now=None if self._quiesced else at,
-        )
+        """Store a file of one request, again when it changed meanwhile; begin with one that is larger."""
+        for attempts_left in reversed(range(ATTEMPTS)):
+            at = self._clock.now()
+            try:
+                source = await self._run(partial(self._open, job, at))
+            except OSError as error:
+                self._lose(job, error)
+                break
+            settled = self._is_settled(job, source.stat, at)
+            if source.length > self._largest:
+                await self._begin_or_lose(job, source, settled=settled)
+                return
+            if await self._put(job, source, settled=settled, torn=not attempts_left):
+                break
+        self._backlog.finish()
+
+    def _open(self, job: Job, at: datetime) -> Source:
+        tree, entry = self._trees[job.home.root], job.entry
+        return Source(tree, job.home.path, entry.name, now=None if self._quiesced else at)
+
+    async def _put(self, job: Job, source: Source, *, settled: bool, torn: bool) -> bool:
+        """Store a file in one request; return False when it has to be read again. `torn`: it changes each time."""
         try:
-            found = await self._run(read)
+            entry = await self._uploads.put(job, self._ledger.path_of(job), source, settled=settled, torn=torn)
+        except SourceChanged:
+            return False
         except OSError as error:
             self._lose(job, error)
-            self._backlog.finish()
-            return
-        settled = self._is_settled(job, found.stat, at)
-        if isinstance(found, Source):
-            self._buffers.give(buffer)
-            await self._begin_or_lose(job, found, settled=settled)
-            return
-        await self._put(job, found, settled=settled)
-        self._buffers.give(buffer)
-
-    async def _put(self, job: Job, whole: Whole, *, settled: bool) -> None:
-        self.settle(job, await self._uploads.put(job, self._ledger.path_of(job), whole, settled=settled))
-        self._backlog.finish()
-        await self._uploads.write_receipts()
+        else:
+            self.settle(job, entry)
+            await self._uploads.write_receipts()
+        finally:
+            source.close()
+        return True
 
     async def _begin_or_lose(self, job: Job, source: Source, *, settled: bool) -> None:
         try:

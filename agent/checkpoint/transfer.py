@@ -12,8 +12,6 @@ from agent.store.base import Part, UploadId
 MIB = 1 << 20
 MOST_PARTS = 10_000
 """S3's limit of a multipart upload (S3 User Guide, "Multipart upload limits")."""
-FEWEST_STREAMS = 4
-"""Parts of the largest files are so large that the memory for all connections would not hold one for each."""
 
 
 def part_size_for(length: int, smallest: int) -> int:
@@ -37,7 +35,7 @@ class Transfer:
         key: str,
         upload: UploadId,
         part_size: int,
-        memory: int,
+        streams: int,
         stored: Iterable[Part],
         settled: bool,
         expected: Iterable[Part] = (),
@@ -54,7 +52,7 @@ class Transfer:
         """Why its file can't be read."""
         self._part_size = part_size
         self._count = -(-source.length // part_size)
-        self._streams = max(FEWEST_STREAMS, memory // part_size)
+        self._streams = streams
         self._parts = self._fitting(stored)
         self._expected = self._fitting(expected)
         self._unclaimed = deque(number for number in range(1, self._count + 1) if number not in self._parts)
@@ -90,10 +88,9 @@ class Transfer:
         offset = (number - 1) * self._part_size
         return offset, max(0, min(self._part_size, self.source.length - offset))
 
-    def unchanged(self, number: int, checksum: int) -> Part | None:
-        """Return the part that is stored already, if it is expected to be this one."""
-        part = self._expected.get(number)
-        return part if part is not None and part.crc64nvme == checksum else None
+    def expected(self, number: int) -> Part | None:
+        """Return a part that is stored already, and may be as the file is now."""
+        return self._expected.get(number)
 
     def _fitting(self, parts: Iterable[Part]) -> dict[int, Part]:
         return {part.number: part for part in parts if part.size == self.span(part.number)[1]}

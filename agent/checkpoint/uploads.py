@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from typing import TypeVar
 
 from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.hedge import Hedge
@@ -22,12 +23,14 @@ from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.transfer import Transfer, part_size_for
 from agent.checksum import combine
 from agent.model.checkpoint import Entry, ObjectRef
-from agent.scratch.reader import Source, SourceChanged, Whole
+from agent.scratch.reader import Source, SourceChanged
 from agent.store.base import Body, ObjectMissing, ObjectStore, Part, UploadMissing, size_of
+
+T = TypeVar("T")
 
 
 class Uploads:
-    """`memory` bounds the bytes that the parts of one file hold; `sent` hears of every body that was acknowledged."""
+    """`streams` parts of one file are under way at most; `sent` hears of every body that was acknowledged."""
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class Uploads:
         buffers: Buffers,
         hedge: Hedge,
         part_size: int,
-        memory: int,
+        streams: int,
         sent: Callable[[int], None],
     ) -> None:
         self._store = store
@@ -53,7 +56,7 @@ class Uploads:
         self._buffers = buffers
         self._hedge = hedge
         self._part_size = part_size
-        self._memory = memory
+        self._streams = streams
         self._sent = sent
         self._counter = count(1)
 
@@ -71,19 +74,23 @@ class Uploads:
         """Store a pack, and note whose bytes are in it; nothing is sent when it has no members."""
         if packed.body:
             await self._put_object(packed.key, packed.body, packed.crc64nvme)
-            self._sent(len(packed.body))
         self._buffers.give(packed.buffer)
         self._receipts.packed(packed.receipts)
 
-    async def put(self, job: Job, path: bytes, whole: Whole, *, settled: bool) -> Entry:
-        """Store a file that was read in one go; one without bytes, or with those that are stored, is not sent.
+    async def put(self, job: Job, path: bytes, source: Source, *, settled: bool, torn: bool) -> Entry:
+        """Store a file in one request; one without bytes, or with those that are stored, is not sent.
 
-        The receipts of many small files are written together: the caller does it (`write_receipts`).
+        One that may be `torn` is stored as it is, and is marked if it changed. Raises SourceChanged for another, and
+        OSError. The receipts of many files are written together: the caller does it (`write_receipts`).
         """
-        if not whole.body:
-            return entry_of(job, whole, ref=None, torn=whole.torn, settled=settled)
-        ref = self._same(job, path, whole) or await self._put_body(job, whole)
-        return self._done(job, path, whole, ref, torn=whole.torn, settled=settled)
+        ref = await self._ref(job, path, source, torn=torn) if source.length else None
+        try:
+            await self._run(source.check)
+        except SourceChanged:
+            if not torn:
+                raise
+            return self._done(job, path, source, ref, torn=True, settled=settled)
+        return self._done(job, path, source, ref, torn=False, settled=settled)
 
     async def begin(self, job: Job, path: bytes, source: Source, *, settled: bool) -> Transfer:
         """Begin the upload of a large file."""
@@ -138,55 +145,71 @@ class Uploads:
     async def _holds(self, source: Source, checksum: int) -> bool:
         """Return whether the bytes of a large file have this checksum: all are read, none is sent. Raises OSError."""
         found = 0
-        buffer = self._buffers.take(self._part_size)
         for offset in range(0, source.length, self._part_size):
             length = min(self._part_size, source.length - offset)
-            try:
-                _, one = await self._read(source, offset, length, buffer, check=True)
-            except SourceChanged:
-                return False
-            found = combine(found, one, length)
-        self._buffers.give(buffer)
-        return found == checksum
+            found = combine(found, await self._run(partial(source.checksum, offset, length)), length)
+        return found == checksum and await self._run(partial(_is_unchanged, source))
 
-    def _same(self, job: Job, path: bytes, whole: Whole) -> ObjectRef | None:
+    async def _same(self, job: Job, path: bytes, source: Source) -> ObjectRef | None:
         """Return where just these bytes of the file are stored."""
-        if whole.torn:
+        known = [
+            ref for ref, extents in known_bytes(self._receipts, job, path, source.stat) if extents == source.extents
+        ]
+        if not known:
             return None
-        same = (whole.crc64nvme, whole.extents)
-        known = known_bytes(self._receipts, job, path, whole.stat)
-        return next((ref for ref, extents in known if (ref.crc64nvme, extents) == same), None)
+        found = await self._run(partial(source.checksum, 0, source.length))
+        return next((ref for ref in known if ref.crc64nvme == found), None)
 
-    async def _put_object(self, key: str, body: Body, checksum: int) -> None:
-        put = partial(self._store.put, full(self._prefix, key), body, crc64nvme=checksum)
-        await self._hedge.send(size_of(body), put)
-
-    async def _put_body(self, job: Job, whole: Whole) -> ObjectRef:
+    async def _ref(self, job: Job, path: bytes, source: Source, *, torn: bool) -> ObjectRef:
+        """Return where the bytes of a file are stored: those that are already, or those that are sent."""
+        if (same := await self._same(job, path, source)) is not None:
+            return same
         key = self._new_key(job)
-        await self._put_object(key, whole.body, whole.crc64nvme)
-        self._sent(len(whole.body))
-        return ObjectRef(key=key, offset=0, length=len(whole.body), crc64nvme=whole.crc64nvme)
+        body, checksum = await self._body(source, 0, source.length, torn=torn)
+        stored = await self._put_object(key, body, checksum)
+        return ObjectRef(key=key, offset=0, length=source.length, crc64nvme=stored)
+
+    async def _put_object(self, key: str, body: Body, checksum: int | None) -> int:
+        put = partial(self._store.put, full(self._prefix, key), body, crc64nvme=checksum)
+        stored = await self._hedge.send(size_of(body), put)
+        self._sent(size_of(body))
+        return stored
+
+    async def _body(self, source: Source, offset: int, length: int, *, torn: bool) -> tuple[Body, int | None]:
+        """Return a run of a file as a body. One that changes is read before: what is sent twice must be the same."""
+        if torn:
+            return await self._run(partial(source.read, offset, length))
+        return source.flow(offset, length), None
 
     async def send(self, transfer: Transfer, number: int) -> Part:
-        """Read and store one part.
+        """Store one part, read while it is sent.
 
         Raises SourceChanged when the file is not what it was when its upload began (a transfer that is `torn` anyway
         goes on), UploadMissing when the store dropped the upload, OSError.
         """
-        offset, length = transfer.span(number)
-        buffer = self._buffers.take(length)
-        body, checksum = await self._read(transfer.source, offset, length, buffer, check=not transfer.torn)
-        if (part := transfer.unchanged(number, checksum)) is not None:
-            self._buffers.give(buffer)
-            return part
+        if (stored := await self._unchanged(transfer, number)) is not None:
+            await self._check(transfer)
+            return stored
+        body, checksum = await self._body(transfer.source, *transfer.span(number), torn=transfer.torn)
         key = full(self._prefix, transfer.key)
         put = partial(self._store.put_part, key, transfer.upload, number, body, crc64nvme=checksum)
-        part = await self._hedge.send(len(body), put)
-        self._buffers.give(buffer)
-        self._sent(len(body))
+        part = await self._hedge.send(size_of(body), put)
+        self._sent(part.size)
+        await self._check(transfer)
         self._receipts.part(transfer.upload, part)
         await self.write_receipts()
         return part
+
+    async def _check(self, transfer: Transfer) -> None:
+        if not transfer.torn:
+            await self._run(transfer.source.check)
+
+    async def _unchanged(self, transfer: Transfer, number: int) -> Part | None:
+        """Return a part that is stored already, if the file has just these bytes."""
+        if (expected := transfer.expected(number)) is None:
+            return None
+        checksum = await self._run(partial(transfer.source.checksum, *transfer.span(number)))
+        return expected if expected.crc64nvme == checksum else None
 
     async def complete(self, transfer: Transfer, path: bytes) -> Entry:
         """Make the object out of its parts. Raises UploadMissing when the store dropped the upload."""
@@ -207,11 +230,8 @@ class Uploads:
     def _new_key(self, job: Job) -> str:
         return file_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter), name=job.entry.name)
 
-    async def _read(
-        self, source: Source, offset: int, length: int, into: bytearray, *, check: bool
-    ) -> tuple[memoryview, int]:
-        read = partial(_read_part, source, offset, length, into, check=check)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, read)
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _transfer(
         self, job: Job, source: Source, receipt: UploadReceipt, known: Iterable[Part], *, settled: bool
@@ -223,15 +243,13 @@ class Uploads:
             key=receipt.key,
             upload=receipt.upload,
             part_size=receipt.part_size,
-            memory=self._memory,
+            streams=self._streams,
             stored=known if receipt.settled else [],
             expected=known,
             settled=settled,
         )
 
-    def _done(
-        self, job: Job, path: bytes, found: Whole | Source, ref: ObjectRef | None, *, torn: bool, settled: bool
-    ) -> Entry:
+    def _done(self, job: Job, path: bytes, found: Source, ref: ObjectRef | None, *, torn: bool, settled: bool) -> Entry:
         if ref is not None and not torn:
             receipt = ObjectReceipt(
                 path=path,
@@ -247,7 +265,7 @@ class Uploads:
         return entry_of(job, found, ref=ref, torn=torn, settled=settled)
 
 
-def entry_of(job: Job, found: Whole | Source, *, ref: ObjectRef | None, torn: bool, settled: bool) -> Entry:
+def entry_of(job: Job, found: Source, *, ref: ObjectRef | None, torn: bool, settled: bool) -> Entry:
     """Return the entry of a file as it was when read, which may be another inode than the walk saw."""
     return replace(
         job.entry,
@@ -277,8 +295,9 @@ def resumable(stored: Sequence[Part], receipt: UploadReceipt) -> list[Part]:
     return found
 
 
-def _read_part(source: Source, offset: int, length: int, into: bytearray, *, check: bool) -> tuple[memoryview, int]:
-    read = source.read(offset, length, into)
-    if check:
+def _is_unchanged(source: Source) -> bool:
+    try:
         source.check()
-    return read
+    except SourceChanged:
+        return False
+    return True

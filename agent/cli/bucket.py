@@ -77,7 +77,7 @@ async def opened(
                 bucket=at.bucket,
                 region=settings.aws.region,
                 endpoint_url=settings.aws.s3_endpoint or None,
-                connections=settings.s3.connections,
+                connections=settings.s3.most_connections,
                 # What the settings say of their bucket says nothing of another one.
                 expected_bucket_owner=settings.s3.expected_bucket_owner if is_ours else "",
                 kms_key_id=settings.s3.kms_key_id if is_ours else "",

@@ -57,6 +57,7 @@ async def _save(source: Path, at: Place, settings: Settings, told: Told) -> Mapp
                 executor=executor,
                 report=told.progress,
                 connections=settings.s3.connections,
+                most_connections=settings.s3.most_connections,
                 part_size=settings.s3.part_size,
                 pack_below=settings.checkpoint.pack_below,
                 pack_size=settings.checkpoint.pack_size,

@@ -81,7 +81,7 @@ async def _open(setup: Setup, opened: contextlib.AsyncExitStack, say: Callable[[
             bucket=setup.bucket,
             region=setup.region,
             endpoint_url=setup.endpoint or None,
-            connections=setup.connections,
+            connections=setup.most_connections,
             expected_bucket_owner=setup.expected_bucket_owner,
             kms_key_id=setup.kms_key_id,
             ca_bundle=setup.ca_bundle,

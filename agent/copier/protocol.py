@@ -39,6 +39,7 @@ class Setup:
     ca_bundle: str = ""
     retention: float
     connections: int
+    most_connections: int
     part_size: int
     pack_below: int
     pack_size: int

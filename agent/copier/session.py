@@ -183,6 +183,7 @@ class Session:
             report=self._report,
             committed=lambda commit: self._say(Committed(saved=commit_document(commit))),
             connections=setup.connections,
+            most_connections=setup.most_connections,
             part_size=setup.part_size,
             pack_below=setup.pack_below,
             pack_size=setup.pack_size,

@@ -46,6 +46,7 @@ def setup_of(settings: Settings) -> Setup:
         ca_bundle=settings.aws.ca_bundle,
         retention=s3.retention.total_seconds(),
         connections=s3.connections,
+        most_connections=s3.most_connections,
         part_size=s3.part_size,
         pack_below=settings.checkpoint.pack_below,
         pack_size=settings.checkpoint.pack_size,

@@ -7,15 +7,13 @@ import os
 import stat
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
 from errno import EINVAL, ENOENT, ENXIO
 from itertools import accumulate, pairwise
 
 from agent.checksum import crc64nvme
 from agent.errors import TransientError
-from agent.model.checkpoint import Stat
 from agent.scratch.attributes import stat_of, xattrs_of
 from agent.scratch.settled import is_settled, write_back
 from agent.scratch.tree import Tree, open_file
@@ -23,23 +21,13 @@ from agent.scratch.tree import Tree, open_file
 MOST_EXTENTS = 10_000
 """A file in more pieces has its smallest holes stored as zeros: its row in a segment stays small."""
 
+_PIECE = 256 * 1024
+
 Extents = tuple[tuple[int, int], ...]
 
 
 class SourceChanged(TransientError):
     """The file was written to while it was read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
-    """A file read in one go. `extents` is None for one without holes; `body` holds the data extents only."""
-
-    stat: Stat
-    xattrs: Mapping[str, bytes]
-    extents: Extents | None
-    body: memoryview
-    crc64nvme: int
-    torn: bool
 
 
 class Source:
@@ -68,17 +56,34 @@ class Source:
         self.length = self._starts[-1]
         """How many bytes are stored of it: its size without the holes."""
 
-    def read(self, offset: int, length: int, into: bytearray | None = None) -> tuple[memoryview, int]:
-        """Return `length` bytes from `offset` of the stored bytes, and their CRC-64/NVME; they are put `into` a buffer.
+    def read(self, offset: int, length: int) -> tuple[memoryview, int]:
+        """Return `length` bytes from `offset` of the stored bytes, and their CRC-64/NVME.
 
         Where the file became shorter there are zeros; `check` tells. Raises OSError.
         """
-        body = memoryview(bytearray(length) if into is None else into)[:length]
-        at = 0
-        for start, count in self._within(offset, length):
-            _read(self._fd, start, body[at : at + count])
-            at += count
+        body = memoryview(bytearray(length))
+        self.fill(offset, body)
         return body, crc64nvme(body)
+
+    def flow(self, offset: int, length: int) -> "Span":
+        """Return `length` of the stored bytes from `offset`, to be read by whoever sends them."""
+        return Span(self, offset, length)
+
+    def fill(self, offset: int, into: memoryview) -> None:
+        """Read the stored bytes from `offset`, as `read` does, without their checksum."""
+        at = 0
+        for start, count in self._within(offset, len(into)):
+            _read(self._fd, start, into[at : at + count])
+            at += count
+
+    def checksum(self, offset: int, length: int) -> int:
+        """Return the CRC-64/NVME of a run of the stored bytes. Raises OSError."""
+        buffer, found = memoryview(bytearray(min(length, _PIECE))), 0
+        for start in range(0, length, _PIECE):
+            piece = buffer[: min(_PIECE, length - start)]
+            self.fill(offset + start, piece)
+            found = crc64nvme(piece, found)
+        return found
 
     def check(self) -> None:
         """Raise SourceChanged when the file is not what it was when opened: size, times or inode."""
@@ -98,46 +103,17 @@ class Source:
             offset, length, piece = offset + count, length - count, piece + 1
 
 
-def read_whole(
-    tree: Tree,
-    folder: bytes,
-    name: bytes,
-    *,
-    largest: int,
-    attempts: int,
-    into: bytearray | None = None,
-    now: datetime | None = None,
-) -> Whole | Source:
-    """Read a file of at most `largest` stored bytes, `into` a buffer; a larger one is returned open and unread.
+class Span:
+    """A run of the stored bytes of a file, read a little at a time while it is sent (agent.store.base.Flow)."""
 
-    `now` is as for a Source.
+    def __init__(self, source: Source, offset: int, length: int) -> None:
+        self._source = source
+        self._offset = offset
+        self.size = length
 
-    A file that changes while it is read is read `attempts` times, and is `torn` when it changed each time. Raises
-    OSError.
-    """
-    torn = False
-    for _ in range(attempts):
-        source = Source(tree, folder, name, now=now)
-        if source.length > largest:
-            return source
-        body, checksum = source.read(0, source.length, into)
-        try:
-            source.check()
-        except SourceChanged:
-            torn = True
-            continue
-        finally:
-            source.close()
-        torn = False
-        break
-    return Whole(
-        stat=source.stat,
-        xattrs=source.xattrs,
-        extents=source.extents,
-        body=body,
-        crc64nvme=checksum,
-        torn=torn,
-    )
+    def read(self, offset: int, into: memoryview) -> None:
+        """Raises OSError."""
+        self._source.fill(self._offset + offset, into)
 
 
 def _read(fd: int, start: int, body: memoryview) -> None:

@@ -86,6 +86,11 @@ class S3Section:
     connections: Connections = 16
     part_size: PartSize = parse_size("8MiB")
 
+    @property
+    def most_connections(self) -> int:
+        """Up to which connections are added while that makes a copy faster."""
+        return 4 * self.connections
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSection:

@@ -16,6 +16,7 @@ from agent.aws.session import open_store
 from agent.chance import SystemChance
 from agent.checkpoint.cache import Cache
 from agent.checkpoint.receipts import Receipts
+from agent.store.base import size_of
 from agent.store.retrying import Retrying
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import a_saver
@@ -35,13 +36,14 @@ class Telling(FlakyStore):
     async def put(self, key, body, **options):
         is_data = "/f" in key or "/p" in key
         if is_data:
-            say(f"begin {len(body)}")
-        await super().put(key, body, **options)
+            say(f"begin {size_of(body)}")
+        stored = await super().put(key, body, **options)
         if is_data:
             say(f"done {time.monotonic()} {key}")
+        return stored
 
     async def put_part(self, key, upload, number, body, **options):
-        say(f"begin {len(body)}")
+        say(f"begin {size_of(body)}")
         return await super().put_part(key, upload, number, body, **options)
 
     async def complete(self, key, upload, parts, **options):

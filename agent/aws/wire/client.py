@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
 from agent.aws.answers import EXPIRED, Answer, judge
@@ -18,7 +17,7 @@ from agent.aws.wire.credentials import Credentials
 from agent.aws.wire.documents import Document
 from agent.aws.wire.endpoint import Endpoint
 from agent.aws.wire.line import Heard, Line, whole
-from agent.aws.wire.message import Head
+from agent.aws.wire.message import Head, moment
 from agent.aws.wire.signature import canonical, encoded, signed
 from agent.store.base import StoreUnavailable
 
@@ -111,7 +110,7 @@ class Client:
     def _learn(self, head: Head) -> bool:
         """Take the time of S3 for ours; return whether it told any."""
         try:
-            self._clock_offset = parsedate_to_datetime(head.headers.get("date", "")).timestamp() - time.time()
+            self._clock_offset = moment(head.headers.get("date", "")).timestamp() - time.time()
         except ValueError:
             return False
         return True

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from agent.aws.wire.connection import Connection, Lost
@@ -38,6 +39,11 @@ def parsed(raw: bytes) -> Head:
         raise Lost(f"what came is no answer of HTTP: {first[:60]!r}")
     pairs = (line.partition(":") for line in lines)
     return Head(status=int(status), headers={name.strip().lower(): value.strip() for name, _, value in pairs})
+
+
+def moment(date: str) -> datetime:
+    """Return the time that a header tells. Raises ValueError."""
+    return datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
 
 
 class Answering:

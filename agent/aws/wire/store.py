@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -17,7 +16,7 @@ from agent.aws.wire.connection import Lost
 from agent.aws.wire.cord import Cord
 from agent.aws.wire.documents import Document, Listed, completion, newest
 from agent.aws.wire.line import Heard, whole
-from agent.aws.wire.message import Head
+from agent.aws.wire.message import Head, moment
 from agent.checksum import from_base64, to_base64
 from agent.errors import IntegrityMismatch
 from agent.store.base import Body, BodyRefused, Part, Stored, Take, UploadId, UploadMissing
@@ -228,7 +227,7 @@ def _stored(key: str, head: Head, pieces: Iterator[memoryview]) -> Stored:
     said = head.headers
     checksum = said.get(_CRC, "") if said.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT" else ""
     try:
-        size, modified = int(said["content-length"]), parsedate_to_datetime(said["last-modified"])
+        size, modified = int(said["content-length"]), moment(said["last-modified"])
     except (KeyError, ValueError) as error:
         raise Lost(f"the answer lacks size or time: {error}") from error
     return Stored(key=key, size=size, modified=modified, crc64nvme=from_base64(checksum) if checksum else None)

@@ -257,9 +257,10 @@ async def test_many_commits_are_merged_into_few_segments(root, store, executor, 
 
     class Committing(FlakyStore):
         async def put(self, key, body, **options):
-            await super().put(key, body, **options)
+            stored = await super().put(key, body, **options)
             if "/f" in key and len(self.calls) < 200:
                 commits.append(await saver.commit())
+            return stored
 
     commits = []
     saver = a_saver(Committing(store), root, executor, connections=1)
@@ -318,9 +319,10 @@ async def test_a_head_whose_reply_was_lost_is_recognised(root, store, executor):
         """What the retrying store does when a reply is lost: it puts again."""
 
         async def put(self, key, body, **options):
-            await super().put(key, body, **options)
+            stored = await super().put(key, body, **options)
             if "checkpoints/" in key:
                 await super().put(key, body, **options)
+            return stored
 
     saver = a_saver(Repeating(store), root, executor)
     await saver.copy()

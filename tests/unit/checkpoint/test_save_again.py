@@ -15,7 +15,7 @@ from agent.checkpoint.choice import Choice
 from agent.checkpoint.commits import HeadHeldBack
 from agent.checkpoint.receipts import Receipts
 from agent.checksum import crc64nvme
-from agent.store.base import StoreDenied, UploadMissing
+from agent.store.base import StoreDenied, UploadMissing, size_of
 from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import Failure, FlakyStore
 from tests.fakes.saved import PART, PREFIX, a_saver, directories, newest_head, stored, tree_of, tree_on_disk
@@ -58,12 +58,13 @@ class Wire(FlakyStore):
         self.cut = asyncio.Event()
 
     async def put(self, key, body, **options):
-        await super().put(key, body, **options)
-        self.acknowledged += len(body) if "/f" in key else 0
+        stored = await super().put(key, body, **options)
+        self.acknowledged += size_of(body) if "/f" in key else 0
+        return stored
 
     async def put_part(self, key, upload, number, body, **options):
         part = await super().put_part(key, upload, number, body, **options)
-        self.acknowledged += len(body)
+        self.acknowledged += part.size
         return part
 
     async def _call(self, name, key, call):

@@ -78,7 +78,7 @@ async def test_files_of_the_first_pattern_go_before_those_of_the_second_and_smal
     class Noting(MemoryStore):
         async def put(self, key, body, **options):
             order.append(key.rpartition("/")[2])
-            await super().put(key, body, **options)
+            return await super().put(key, body, **options)
 
         async def begin(self, key):
             order.append(key.rpartition("/")[2])
@@ -158,7 +158,7 @@ async def test_p3_a_large_file_under_way_that_cannot_finish_gives_way_to_what_ca
     class Noting(MemoryStore):
         async def put(self, key, body, **options):
             sent.append("small")
-            await super().put(key, body, **options)
+            return await super().put(key, body, **options)
 
         async def put_part(self, *args, **options):
             sent.append("part")

@@ -5,20 +5,23 @@ import pytest
 
 from agent.checksum import crc64nvme
 from agent.scratch import reader as reading
-from agent.scratch.reader import Source, SourceChanged, read_whole
+from agent.scratch.reader import Source, SourceChanged
 
 MIB = 1 << 20
 
 
-def whole(tree, name, *, largest=MIB, attempts=3):
-    return read_whole(tree, b"", name, largest=largest, attempts=attempts)
+def read(tree, name):
+    source = Source(tree, b"", name)
+    body, checksum = source.read(0, source.length)
+    source.close()
+    return source, body, checksum
 
 
 def test_a_file_is_read_with_stat_attributes_and_checksum(root, tree):
     (root / "f").write_bytes(b"123456789")
     os.setxattr(root / "f", "user.a", b"1")
-    found = whole(tree, b"f")
-    assert (found.body, found.crc64nvme, found.extents, found.torn) == (b"123456789", 0xAE8B14860A799888, None, False)
+    found, body, checksum = read(tree, b"f")
+    assert (body, checksum, found.extents) == (b"123456789", 0xAE8B14860A799888, None)
     assert found.stat.inode == (root / "f").stat().st_ino
     assert dict(found.xattrs) == {"user.a": b"1"}
 
@@ -26,15 +29,37 @@ def test_a_file_is_read_with_stat_attributes_and_checksum(root, tree):
 def test_access_time_is_left_alone(root, tree):
     (root / "f").write_bytes(b"x")
     os.utime(root / "f", ns=(1, 2))
-    whole(tree, b"f")
+    read(tree, b"f")
     assert (root / "f").stat().st_atime_ns == 1
 
 
-def test_a_larger_file_is_returned_open(root, tree):
+def test_a_run_of_a_file_is_read(root, tree):
     (root / "f").write_bytes(bytes(range(256)) * 16)
-    source = whole(tree, b"f", largest=1000)
-    assert isinstance(source, Source)
-    assert source.read(250, 10) == ((expected := bytes([*range(250, 256), 0, 1, 2, 3])), crc64nvme(expected))
+    source = Source(tree, b"", b"f")
+    expected = bytes([*range(250, 256), 0, 1, 2, 3])
+    assert source.read(250, 10) == (expected, crc64nvme(expected))
+    assert source.checksum(250, 10) == crc64nvme(expected)
+    source.close()
+
+
+def test_a_run_of_a_file_flows_piece_by_piece(root, tree):
+    data = os.urandom(1000)
+    (root / "f").write_bytes(data)
+    source = Source(tree, b"", b"f")
+    flow, piece = source.flow(100, 800), memoryview(bytearray(300))
+    assert flow.size == 800
+    flow.read(300, piece)
+    assert piece == data[400:700]
+    flow.read(600, piece[:200])
+    assert piece[:200] == data[700:900]
+    source.close()
+
+
+def test_the_checksum_of_a_long_file_is_computed_in_pieces(root, tree):
+    data = os.urandom(MIB + 17)
+    (root / "f").write_bytes(data)
+    source = Source(tree, b"", b"f")
+    assert source.checksum(0, len(data)) == crc64nvme(data)
     source.close()
 
 
@@ -54,8 +79,8 @@ def test_only_the_data_of_a_sparse_file_is_read(root, tree):
 def test_a_file_of_one_hole_has_no_data(root, tree):
     with (root / "f").open("wb") as file:
         file.truncate(MIB)
-    found = whole(tree, b"f")
-    assert (found.extents, found.body, found.stat.size) == ((), b"", MIB)
+    found, body, _ = read(tree, b"f")
+    assert (found.extents, body, found.stat.size) == ((), b"", MIB)
 
 
 def test_a_file_in_very_many_pieces_keeps_its_largest_holes(root, tree, monkeypatch):
@@ -90,36 +115,17 @@ def test_a_file_that_became_shorter_reads_as_zeros(root, tree):
     source.close()
 
 
-@pytest.mark.parametrize(("changes", "torn", "reads"), [(0, False, 1), (1, False, 2), (2, False, 3), (3, True, 3)])
-def test_a_file_that_changes_is_read_again_and_torn_in_the_end(root, tree, monkeypatch, changes, torn, reads):
-    (root / "f").write_bytes(b"x" * 100)
-    sizes = []
-    real = os.preadv
-
-    def meddled(fd, buffers, offset):
-        count = real(fd, buffers, offset)
-        sizes.append(count)
-        if len(sizes) <= changes:
-            os.truncate(root / "f", 100 + len(sizes))
-        return count
-
-    monkeypatch.setattr(os, "preadv", meddled)  # the moment between two system calls
-    found = whole(tree, b"f")
-    assert (found.torn, len(sizes)) == (torn, reads)
-    assert len(found.body) == found.stat.size == 99 + reads
-
-
 def test_p8_a_fifo_put_in_the_place_of_a_file_does_not_block(root, tree):
     os.mkfifo(root / "f")
     with pytest.raises(FileNotFoundError):
-        whole(tree, b"f")
+        Source(tree, b"", b"f")
 
 
 def test_p8_a_link_put_in_the_place_of_a_file_is_not_followed(root, tree, tmp_path):
     (tmp_path / "secret").write_bytes(b"secret")
     (root / "f").symlink_to(tmp_path / "secret")
     with pytest.raises(OSError, match="Too many levels"):
-        whole(tree, b"f")
+        Source(tree, b"", b"f")
 
 
 def test_a_descriptor_that_nobody_closed_is_closed_with_its_source(root, tree):
