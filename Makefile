@@ -2,7 +2,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow unit lint types check golden notices bench busy lock bundle packages pcluster clean
+.PHONY: help setup demo test slow unit lint types check golden notices bench busy ahead lock bundle packages pcluster clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ bench: setup     ## what saving and restoring cost, beside s5cmd and aws s3 sync
 
 busy: setup      ## measure IMDS polls and notices while a copy runs flat out, with four busy loops beside it
 	@$(BIN)/python -m tests.measure.busy $(ARGS)
+
+ahead: setup     ## measure a rescue of 20 GB that were saved ahead, with a hundredth changed; ARGS="--times-smaller 4"
+	@$(BIN)/python -m tests.measure.ahead $(ARGS)
 
 lock: setup      ## pin today's versions of everything in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check >constraints.txt

@@ -28,3 +28,12 @@ def test_a_rescue_sends_what_has_changed_since_the_copy_ahead(instance, proxy):
     assert (status["outcome"], status["trouble"]) == ("COMPLETE", [])
     assert 100_000 <= data_bytes(proxy.control) - before < size / 20
     assert what_came_back(n1, status["checkpoint"]["id"], tree) == []
+
+
+def test_of_a_small_tree_nothing_is_ever_sent_ahead(instance, proxy):
+    n1 = instance("n1", endpoint=proxy.endpoint, settings='[checkpoint]\nlead_quiet = "0s"\n', run=False)
+    planted(n1, size=10_000_000)
+    n1.start_agent()
+    status = n1.until(lambda status: "fits" in status["ahead"]["why"], "it has looked", seconds=30)
+    assert status["ahead"] == {"why": "all of the scratch fits the budget", "bytes_today": 0}
+    assert data_bytes(proxy.control) == 0

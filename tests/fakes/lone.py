@@ -67,8 +67,15 @@ class Lone:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, directory: Path, *, instance_id: str = Machine().instance_id, **variables: str):
-        """Start it and its IMDS, with more variables of the environment; end both."""
+    def running(
+        cls,
+        directory: Path,
+        *,
+        instance_id: str = Machine().instance_id,
+        tree: Path | None = None,
+        **variables: str,
+    ):
+        """Start it and its IMDS, with `tree` moved onto its scratch and more variables of the environment; end both."""
         with contextlib.ExitStack() as stack:
             control = directory / "imds.sock"
             serve = [sys.executable, "-m", "agent.demo.imds", "--control", str(control), "--instance-id", instance_id]
@@ -78,6 +85,8 @@ class Lone:
             daemon = cls(directory, ImdsControl(control))
             daemon.scratch.mkdir()
             (daemon.scratch / "result").write_text("a" * 1000)
+            if tree is not None:
+                tree.rename(daemon.scratch / tree.name)
             whole = {
                 "CLOCKSHIM_FILE": str(daemon._ahead),
                 "HPC_AGENT_SLURM__BIN_DIR": "/nonexistent",

@@ -14,8 +14,9 @@ from tests.measure.workloads import Kind, Workload
 CORE, MEMORY = 0.002, 80e6
 """At most: of one core; bytes of the control process (P9)."""
 FILES = 100_000
+SAMPLES = Path(__file__).parents[1] / "golden" / "slurm" / "22.05"
 WARM = 10.0
-"""Seconds in which it may still be starting."""
+"""Seconds in which it may still be starting, and looks at the tree."""
 
 
 def measured(minutes: float, files: int) -> str:
@@ -23,8 +24,8 @@ def measured(minutes: float, files: int) -> str:
     with tempfile.TemporaryDirectory(prefix="hpc-agent-idle-") as folder:
         directory = Path(folder)
         tree = Workload(name="tree", kinds=[Kind(name="files", count=files, size=1000)]).make(directory)
-        with Lone.running(directory) as running:
-            tree.rename(running.scratch / "tree")
+        variables = {"HPC_AGENT_SLURM__BIN_DIR": str(without_jobs(directory / "bin")), "HPC_AGENT_NODE__NAME": "n1"}
+        with Lone.running(directory, tree=tree, **variables) as running:
             time.sleep(WARM)
             family = Family(running.pid)
             cpu, began = family.cpu, time.monotonic()
@@ -34,10 +35,20 @@ def measured(minutes: float, files: int) -> str:
     return markdown(
         [f"idle for {minutes:g} min, {files:,} files", "", "measured", "target"],
         [
+            ["starting, and the one look at the tree", "CPU s", f"{cpu:.2f}", ""],
             ["all processes of the agent", "of one core", f"{core:.3%}", f"{CORE:.1%}{_verdict(core, CORE)}"],
             ["control", "peak RSS MB", f"{memory / 1e6:.0f}", f"{MEMORY / 1e6:.0f}{_verdict(memory, MEMORY)}"],
         ],
     )
+
+
+def without_jobs(directory: Path) -> Path:
+    """Make a scontrol that says that node n1 is IDLE, as Slurm 22.05 says it; without Slurm any job might run."""
+    directory.mkdir()
+    script = directory / "scontrol"
+    script.write_text(f"#!/bin/sh\ncase $* in *config*) cat {SAMPLES}/config.txt;; *) cat {SAMPLES}/idle.txt;; esac\n")
+    script.chmod(0o755)
+    return directory
 
 
 def _verdict(found: float, most: float) -> str:

@@ -28,7 +28,7 @@
 
 static SSL_CTX *tls;
 static long delay_ms, cap;
-static atomic_long connections, requests, bytes;
+static atomic_long connections, requests, bytes, uploads;
 
 typedef struct {
   int fd;
@@ -162,7 +162,7 @@ static int asked(Connection *c, Request *r) {
 
 /* ---- answers ---- */
 
-static const char *created = "<InitiateMultipartUploadResult " NAMESPACE "><Bucket>b</Bucket><Key>k</Key><UploadId>u-1"
+static const char *created = "<InitiateMultipartUploadResult " NAMESPACE "><Bucket>b</Bucket><Key>k</Key><UploadId>u-%ld"
                              "</UploadId></InitiateMultipartUploadResult>";
 static const char *listed = "<ListBucketResult " NAMESPACE "><Name>b</Name><Prefix></Prefix><KeyCount>0</KeyCount>"
                             "<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>";
@@ -189,7 +189,7 @@ static const char *answered(const Request *r, char *body, size_t room) {
   if (!strcmp(r->method, "PUT")) return "200 OK";
   if (!strcmp(r->method, "DELETE")) return "204 No Content";
   if (!strcmp(r->method, "POST") && query && strstr(query, "uploadId=")) return completed(body, room, r), "200 OK";
-  if (!strcmp(r->method, "POST")) return snprintf(body, room, "%s", created), "200 OK";
+  if (!strcmp(r->method, "POST")) return snprintf(body, room, created, atomic_fetch_add(&uploads, 1)), "200 OK";
   if (!strcmp(r->target, "/__counts")) return counted(body, room);
   if (!is_object) return snprintf(body, room, "%s", listed), "200 OK";
   snprintf(body, room, "<Error><Code>NoSuchKey</Code><Message>nothing is kept here</Message></Error>");
