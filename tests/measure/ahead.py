@@ -18,8 +18,6 @@ from tests.measure.sink import build, sink
 from tests.measure.table import markdown
 from tests.measure.workloads import KIB, MIB, Kind, Workload
 
-CONNECTIONS = 16
-"""What `s3.connections` is by default."""
 TARGET = 10.0
 """Seconds from the notice to COMPLETE."""
 SETTLED = 65.0
@@ -46,7 +44,7 @@ class Rescue:
 
 def measured(directory: Path, tree: Workload, *, rate: int) -> Rescue:
     """Save a tree ahead, change a hundredth of it, give a notice."""
-    with sink(build(directory), authority.make(directory), cap=rate // CONNECTIONS) as server:
+    with sink(build(directory), authority.make(directory), total=rate) as server:
         (directory / "node").mkdir()
         variables = {
             "AWS_ENDPOINT_URL": server.endpoint,

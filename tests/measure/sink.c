@@ -1,6 +1,7 @@
 /* An S3 that keeps nothing: what the saving clients of `make bench` send to, cheap enough that they are the bottleneck.
  *
  *   sink [-c CHAIN.pem -k KEY.pem] [-d MILLISECONDS_UNTIL_AN_ANSWER] [-b BYTES_PER_SECOND_OF_A_CONNECTION]
+ *        [-t BYTES_PER_SECOND_OF_ALL]
  *
  * Listens on a free port of 127.0.0.1, prints it, and ends with its standard input. One thread for each connection.
  * Bodies are counted and dropped; the checksum that came with one is given back as S3 would. Listings are empty, no
@@ -27,7 +28,7 @@
 #define NAMESPACE "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\""
 
 static SSL_CTX *tls;
-static long delay_ms, cap;
+static long delay_ms, cap, total;
 static atomic_long connections, requests, bytes, uploads;
 
 typedef struct {
@@ -64,9 +65,23 @@ static void pay(Connection *c, ssize_t n) {
   if (c->paid > t) rest(c->paid - t);
 }
 
+/* As `pay`, for all connections together, which take no more than `total`. */
+static void share(ssize_t n) {
+  static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;
+  static double paid;
+  pthread_mutex_lock(&door);
+  double t = now();
+  if (paid < t - 0.01) paid = t - 0.01;
+  paid += (double)n / total;
+  double wait = paid - t;
+  pthread_mutex_unlock(&door);
+  if (wait > 0) rest(wait);
+}
+
 static ssize_t receive(Connection *c, void *to, size_t most, int drop) {
   ssize_t n = c->ssl ? SSL_read(c->ssl, to, (int)most) : recv(c->fd, to, most, drop ? MSG_TRUNC : 0);
   if (n > 0 && cap) pay(c, n);
+  if (n > 0 && total) share(n);
   return n;
 }
 
@@ -265,18 +280,19 @@ static void adopt(int fd, pthread_attr_t *attributes) {
   Connection *c = calloc(1, sizeof *c);
   c->fd = fd;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (cap) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  if (cap || total) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
   atomic_fetch_add(&connections, 1);
   if (pthread_create(&thread, attributes, talk, c)) close(fd), free(c);
 }
 
 int main(int argc, char **argv) {
   const char *chain = NULL, *key = NULL;
-  for (int option; (option = getopt(argc, argv, "c:k:d:b:")) != -1;) {
+  for (int option; (option = getopt(argc, argv, "c:k:d:b:t:")) != -1;) {
     if (option == 'c') chain = optarg;
     else if (option == 'k') key = optarg;
     else if (option == 'd') delay_ms = atol(optarg);
     else if (option == 'b') cap = atol(optarg);
+    else if (option == 't') total = atol(optarg);
     else return 2;
   }
   signal(SIGPIPE, SIG_IGN);

@@ -48,9 +48,11 @@ def build(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def sink(program: Path, authority: Authority, *, delay_ms: int = 0, cap: int = 0) -> Iterator[Server]:
-    """Run a sink whose answers are late by `delay_ms` and whose connections take `cap` bytes/s (0: all they can)."""
-    options = ["-c", authority.chain, "-k", authority.key, "-d", str(delay_ms), "-b", str(cap)]
+def sink(program: Path, authority: Authority, *, delay_ms: int = 0, cap: int = 0, total: int = 0) -> Iterator[Server]:
+    """Run a sink whose answers are late by `delay_ms`; bytes/s (0: all they can) that a connection takes: `cap`, and
+    all of them together: `total`.
+    """
+    options = ["-c", authority.chain, "-k", authority.key, "-d", str(delay_ms), "-b", str(cap), "-t", str(total)]
     with subprocess.Popen([program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             yield Server(endpoint=f"https://127.0.0.1:{int(child.stdout.readline())}", bundle=authority.bundle)
