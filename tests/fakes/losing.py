@@ -1,6 +1,6 @@
 """The store loses the files that a head names, but not its segments: `python -m tests.fakes.losing`.
 
-Reads a JSON object from standard input: `bucket`, `head` (its key without the prefix), `of`, a part of the keys to lose.
+Reads JSON from standard input: `bucket`, `head` (its key without the prefix), `of`, a part of the keys to lose.
 """
 
 import asyncio
