@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import ParamSpec, Protocol, TypeVar
 
+from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.keys import full
 from agent.checkpoint.placing import Begun, Placed, compared, damaged, failure
 from agent.checkpoint.tally import Tally
 from agent.checkpoint.together import blocking, one_error
 from agent.checkpoint.unfolding import Chunk, Problem
-from agent.checkpoint.units import Batch, Folder, Large, Link, Member, Range, alone, ranges, units
+from agent.checkpoint.units import PART, Batch, Folder, Large, Link, Member, Range, alone, ranges, units
 from agent.checksum import combine
 from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import ObjectRef
-from agent.store.base import ObjectMissing, ObjectStore
+from agent.store.base import ObjectMissing, ObjectStore, Take
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -26,12 +27,20 @@ class Chunks(Protocol):
     def chunk(self) -> Chunk | None: ...
 
 
+class Taker(Protocol):
+    """Takes the bytes of a range, in order; `crc` is that of all it took."""
+
+    crc: int
+
+    def take(self, piece: memoryview) -> None: ...
+
+
 class Places(Protocol):
     """Where the bytes go: `Placing` says what each of these does. Blocking."""
 
-    def batch(self, batch: Batch, data: bytes) -> list[Placed]: ...
+    def batch(self, batch: Batch, data: memoryview) -> list[Placed]: ...
     def begin(self, member: Member) -> Begun: ...
-    def part(self, begun: Begun, part: Range, data: bytes) -> int: ...
+    def part(self, begun: Begun, part: Range) -> Taker: ...
     def end(self, begun: Begun) -> Placed: ...
     def drop(self, begun: Begun) -> None: ...
     def link(self, link: Link) -> Placed | None: ...
@@ -56,6 +65,7 @@ class Fetching:
         self._placing = placing
         self._tally = tally
         self._connections = connections
+        self._buffers = Buffers(PART, connections)
         self._slots = asyncio.Semaphore(connections)
         self._window = asyncio.Semaphore(2 * connections)
 
@@ -111,10 +121,14 @@ class Fetching:
 
     async def _fetch_and_place(self, batch: Batch) -> list[Placed]:
         if not batch.key:
-            return await self._blocking(self._placing.batch, batch, b"")
+            return await self._blocking(self._placing.batch, batch, memoryview(b""))
         async with self._slots:
-            data = await self._get(batch.key, batch.offset, batch.length)
-            return await self._blocking(self._placing.batch, batch, data)
+            buffer = self._buffers.take(batch.length)
+            view = memoryview(buffer)[: batch.length]
+            await self._fetch(batch.key, _Into(view).take, batch.offset, batch.length)
+            placed = await self._blocking(self._placing.batch, batch, view)
+            self._buffers.give(buffer)
+        return placed
 
     async def _large(self, large: Large) -> None:
         try:
@@ -172,11 +186,11 @@ class Fetching:
 
     async def _part(self, large: Large, begun: Begun, part: Range) -> int:
         async with self._slots:
-            data = await self._get(large.ref.key, part.offset, part.length)
-            crc = await self._blocking(self._placing.part, begun, part, data)
+            filling = self._placing.part(begun, part)
+            await self._fetch(large.ref.key, filling.take, part.offset, part.length)
         self._tally.under_way[begun.working] += part.length
         self._tally.tell()
-        return crc
+        return filling.crc
 
     async def _link(self, link: Link) -> None:
         await link.group.settled.wait()
@@ -196,13 +210,25 @@ class Fetching:
                 each.member.group.settled.set()
         await self._release(each.member.folder for each in done)
 
-    async def _get(self, key: str, offset: int, length: int) -> bytes:
-        data = await self._store.get(full(self._prefix, key), offset=offset, length=length)
+    async def _fetch(self, key: str, take: Take, offset: int, length: int) -> None:
+        await self._store.fetch(full(self._prefix, key), take, offset=offset, length=length)
         self._tally.received += length
-        return data
 
     async def _blocking(self, job: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return await blocking(self._executor, job, *args, **kwargs)
+
+
+class _Into:
+    """Takes the bytes of a range into memory."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._at = 0
+
+    def take(self, piece: memoryview) -> None:
+        end = self._at + piece.nbytes
+        self._memory[self._at : end] = piece
+        self._at = end
 
 
 def _counted_down(folder: Folder) -> Iterator[Folder]:

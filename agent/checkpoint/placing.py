@@ -63,10 +63,9 @@ class Placing:
         for begun in tuple(self._begun):
             self.drop(begun)
 
-    def batch(self, batch: Batch, data: bytes) -> list[Placed]:
+    def batch(self, batch: Batch, data: memoryview) -> list[Placed]:
         """Put the members of a batch in their places; `data` are its bytes. Raises NoRoom."""
-        view = memoryview(data)
-        return [self._small(member, batch.bytes_of(member, view)) for member in batch.members]
+        return [self._small(member, batch.bytes_of(member, data)) for member in batch.members]
 
     def begin(self, member: Member) -> "Begun":
         """Make room for a large file. Raises OSError, NoRoom."""
@@ -77,11 +76,9 @@ class Placing:
         self._begun.add(begun)
         return begun
 
-    def part(self, begun: "Begun", part: Range, data: bytes) -> int:
-        """Write one range of a large file; return its CRC. Raises OSError, NoRoom."""
-        with _room(begun.member):
-            newfile.write(begun.fd, memoryview(data), part.spans)
-        return crc64nvme(data)
+    def part(self, begun: "Begun", part: Range) -> "Filling":
+        """Return what takes the bytes of one range of a large file."""
+        return Filling(begun, part)
 
     def end(self, begun: "Begun") -> Placed:
         """Put a large file, which is whole, in its place."""
@@ -193,6 +190,32 @@ class Begun:
     member: Member
     working: bytes
     fd: int
+
+
+class Filling:
+    """Takes the bytes of a range of a large file, piece by piece, and writes them where they belong."""
+
+    def __init__(self, begun: Begun, part: Range) -> None:
+        self._begun = begun
+        self._spans = list(reversed(part.spans))
+        self.crc = 0
+        """Of what was taken so far."""
+
+    def take(self, piece: memoryview) -> None:
+        """Write some more. Raises OSError, NoRoom."""
+        with _room(self._begun.member):
+            newfile.write(self._begun.fd, piece, self._next(piece.nbytes))
+        self.crc = crc64nvme(piece, self.crc)
+
+    def _next(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield where the next `size` bytes belong."""
+        while size:
+            offset, length = self._spans.pop()
+            if length > size:
+                self._spans.append((offset + size, length - size))
+                length = size
+            yield offset, length
+            size -= length
 
 
 def _placed(member: Member, found: os.stat_result, trouble: Sequence[str]) -> Placed:

@@ -255,19 +255,28 @@ async def test_leftovers_of_a_cut_run_are_removed(shelf, restorer, tmp_path):
 
 
 class CutStore:
-    """A store that breaks down after so many GETs."""
+    """A store that breaks down after so many GETs, and knows what was fetched."""
 
     def __init__(self, store, left):
         self._store, self.left = store, left
+        self.fetched = []
 
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def get(self, key, **place):
+    def _answer(self, key):
         if self.left == 0:
             raise StoreUnavailable("get", key, "gone")
         self.left -= 1
+
+    async def get(self, key, **place):
+        self._answer(key)
         return await self._store.get(key, **place)
+
+    async def fetch(self, key, take, **place):
+        self._answer(key)
+        await self._store.fetch(key, take, **place)
+        self.fetched.append((key, place["offset"]))
 
 
 @pytest.mark.parametrize("gets", range(6))
@@ -287,6 +296,22 @@ async def test_p3_a_restore_cut_anywhere_leaves_whole_files_only_and_can_be_run_
     restored = await restorer().restore(commit)
     assert restored.files + restored.skipped_existing == 5
     assert {os.fsencode(path.name): path.read_bytes() for path in (tmp_path / "to").iterdir()} == contents
+
+
+async def test_a_restore_that_was_cut_fetches_only_what_is_missing_when_it_is_run_again(
+    shelf, executor, restorer, tmp_path
+):
+    entries = [await shelf.file(b"%d" % number, os.urandom(PART)) for number in range(5)]
+    commit = await shelf.commit([a_folder(b"", *entries)])
+    options = {"target": tmp_path / "to", "executor": executor, "owner": False, "connections": 1}
+    first, second = CutStore(shelf.store, 4), CutStore(shelf.store, 100)
+    with pytest.raises(StoreUnavailable):
+        await Restorer(first, shelf.prefix, **options).restore(commit)
+    restored = await Restorer(second, shelf.prefix, **options).restore(commit)
+    assert len(first.fetched) == restored.skipped_existing == 3
+    assert sorted(first.fetched + second.fetched) == sorted(
+        (f"{shelf.prefix}/{e.ref.key}", e.ref.offset) for e in entries
+    )
 
 
 async def test_p2_bytes_that_are_not_those_recorded_are_not_published(shelf, restorer, tmp_path):
@@ -444,11 +469,10 @@ class SlowStore:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def get(self, key, **place):
-        if key.endswith(".tar"):
-            self.asked.set()
-            await self.let_go.wait()
-        return await self._store.get(key, **place)
+    async def fetch(self, key, take, **place):
+        self.asked.set()
+        await self.let_go.wait()
+        await self._store.fetch(key, take, **place)
 
 
 async def test_a_restore_that_is_cancelled_leaves_no_half_files_and_no_descriptors(shelf, executor, tmp_path):
