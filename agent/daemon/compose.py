@@ -57,6 +57,7 @@ from agent.observe.metrics import Metrics
 from agent.processes import Processes
 from agent.settings import Settings
 from agent.slurm.held import HeldJobs
+from agent.slurm.hold import Hold
 from agent.slurm.host import Host
 
 NICENESS: Final = {Group.RESCUE: 0, Group.BACKGROUND: 10}
@@ -222,6 +223,8 @@ class Daemon:
             rescued=Rescued(self._job_files),
             current=lambda: self.runner.state,
             measured=self.replanning.looked,
+            hold=Hold if slurm.hold_idle else None,
+            may_lose=lambda: self.saving.may_lose,
         )
         return Runner(
             state,

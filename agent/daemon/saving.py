@@ -110,6 +110,11 @@ class Saving:
         """Return what a notice would cost now; None when nothing is known to go by."""
         return estimate(look=self.found, used=self.used, used_at=self._used_at, rate=self.pace.per_second)
 
+    @property
+    def may_lose(self) -> bool:
+        """Whether there may be files to save, as far as is known without a look at the disk."""
+        return all(self._capabilities[name].on is not False for name in (Name.SCRATCH, Name.BUCKET))
+
     def terms(self) -> Mapping[str, Any]:
         """Return what every copy of this scratch, and every look at it, is told: what it builds on and leaves out.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar
@@ -23,8 +24,11 @@ from agent.evacuation.record import notice_document, saved_of
 from agent.evacuation.state import Evacuation, Saved
 from agent.evacuation.work import Work
 from agent.model.checkpoint import CheckpointId
-from agent.model.drain import Drain
+from agent.model.drain import Drain, NodeState
 from agent.model.node import Node
+from agent.slurm.errors import SlurmRefused
+from agent.slurm.hold import Hold
+from agent.slurm.node import SlurmNode
 from agent.slurm.reason import Reason, boot_of
 
 COMMIT_EVERY: Final = 4.0
@@ -41,6 +45,9 @@ LOOK_SHARE: Final = 0.1
 """Seconds between looks at what changes after the first copy; of a large tree, the share of the time they take."""
 
 T = TypeVar("T")
+
+HOLDING: Final = 3.0
+"""Seconds after the notice by which a node is drained, held or not (P1)."""
 
 POINTER_SECONDS: Final = 5.0
 """Seconds for the notes for people which head holds whose files, beside the requeues."""
@@ -72,7 +79,7 @@ class Works:
     """The performers of one daemon. `moved` sees every message of the copier; `heard` tells whether each source of
     notices has answered since the start; `cannot_save` says why nothing can be saved, else None. `leading`
     saves ahead, `rescued` are the files of jobs, `current` is the state as it is now. `measured` takes what has changed
-    since the first copy.
+    since the first copy. `hold` keeps an idle node that `may_lose` files; None where the operator wants none of it.
     """
 
     def __init__(
@@ -93,6 +100,8 @@ class Works:
         rescued: Rescued,
         current: Callable[[], Evacuation],
         measured: Callable[[Scanned], None],
+        hold: Callable[[SlurmNode], Hold] | None,
+        may_lose: Callable[[], bool],
     ) -> None:
         self._whoami = whoami
         self._copier = copier
@@ -109,6 +118,8 @@ class Works:
         self._rescued = rescued
         self._current = current
         self._measured = measured
+        self._hold = hold
+        self._may_lose = may_lose
         # A cancelled piece of work may still be ending when the next one begins.
         self._slurm_turn = asyncio.Lock()
         self._copy_until: float | None = None
@@ -152,11 +163,33 @@ class Works:
         me = self._whoami
         reason = Reason(kind=ruling.kind, instance_id=me.instance_id, boot=boot_of(me.boot_id), until=ruling.ends_at)
 
+        async def hold(idle: NodeState) -> None:
+            await self._take(slurm, idle, state, tell)
+
         async def once() -> None:
-            tell.drained(await slurm.drain(reason))
+            tell.drained(await slurm.drain(reason, hold=hold))
 
         async with self._slurm_turn:
             await self._until_done(once, tell)
+
+    async def _take(self, slurm: SlurmNode, idle: NodeState, state: Evacuation, tell: Tell) -> None:
+        """Have the node, which runs nothing, not taken before its files are saved; it is drained in any case."""
+        times = plan(state, safety_margin=self._safety_margin)
+        if self._hold is None or times is None or state.began is None or not (state.saves and self._may_lose()):
+            return
+        minutes = 1 + math.ceil((times.release_until - state.began) / 60)
+        try:
+            async with asyncio.timeout_at(state.began + HOLDING):
+                await self._hold(slurm).begin(idle, minutes=minutes)
+        except AgentError as error:
+            tell.troubled(error)
+        except TimeoutError:
+            tell.waiting("the node is not held while it is saved: Slurm did not answer in time")
+
+    async def _let_go(self, slurm: SlurmNode | None, state: Evacuation, tell: Tell) -> None:
+        if slurm is not None and self._hold is not None and state.effects.drain:
+            with contextlib.suppress(SlurmRefused):
+                await self._until_done(self._hold(slurm).end, tell)
 
     async def lift(self, state: Evacuation, tell: Tell) -> None:
         """Lift a drain that is ours or our dead predecessor's; leave anyone else's."""
@@ -166,6 +199,8 @@ class Works:
         slurm, me = await self._whoami.slurm_node(), self._whoami
         if slurm is None:
             return
+        if state.began is not None:
+            await self._let_go(slurm, state, tell)
         if not state.effects.drain:
             tell.withheld(f"a drain of ours on node {slurm.name} would have been lifted, if there is one")
             return
@@ -273,6 +308,8 @@ class Works:
                     await self._store_outcome(state, job_documents(jobs), notes.result(), tell)
             finally:
                 await self._copier.end()
+        if state.saves:
+            await self._let_go(await self._whoami.slurm_node(), state, tell)
         _raise(notes.result())
 
     async def _store_pointers(self, state: Evacuation, tell: Tell) -> list[str]:

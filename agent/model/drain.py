@@ -22,6 +22,12 @@ class NodeState:
     reason: str = ""
     reason_by: str = ""
     instance_id: str = ""
+    partitions: tuple[str, ...] = ()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs on it."""
+        return self.base == "IDLE"
 
     @property
     def is_drained(self) -> bool:

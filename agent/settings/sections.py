@@ -129,6 +129,7 @@ class AsgSection:
 class SlurmSection:
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
+    hold_idle: Switch = True
     requeue: Switch = True
     signal: Literal["", "HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "CONT", "URG", "WINCH"] = ""
     signal_grace: Grace = parse_duration("30s")

@@ -14,6 +14,7 @@ from agent.errors import AgentError
 from agent.model.job import Job
 from agent.slurm.command import Scontrol
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
+from agent.slurm.hold import NAME as HOLD
 
 COLUMNS: Final = {
     "JobID": 16,
@@ -44,11 +45,11 @@ class Jobs:
         self._chance = chance
 
     async def all(self) -> list[Job]:
-        """Return the jobs that hold our node, those that are completing included.
+        """Return the jobs that hold our node, those that are completing included, and our own hold not.
 
         Raises SlurmUnavailable, SlurmRefused.
         """
-        return await self._ask("-w", self.node)
+        return [job for job in await self._ask("-w", self.node) if not (job.uid == 0 and job.name == HOLD)]
 
     async def one(self, ref: str) -> Job | None:
         """Return a job wherever it is; None when Slurm does not know it (any more).

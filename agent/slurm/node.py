@@ -1,6 +1,7 @@
 """Our own node in Slurm: read it, drain it, lift our drain. One attempt a call; trying again is the caller's."""
 
 import re
+from collections.abc import Awaitable, Callable
 
 from agent.clock import Clock
 from agent.errors import AgentError
@@ -45,16 +46,19 @@ class SlurmNode:
                 return state
         raise SlurmUnavailable("read", self.name, f"the answer is about something else: {answer[:80]!r}")
 
-    async def drain(self, reason: Reason) -> Drain:
+    async def drain(self, reason: Reason, *, hold: Callable[[NodeState], Awaitable[None]] | None = None) -> Drain:
         """Drain the node; return OURS once that is read back, THEIRS when someone else's drain stands.
 
-        Its first child is a read. Raises SlurmUnavailable when the node is not known to be drained, SlurmRefused.
+        Its first child is a read. If the node runs nothing, `hold` is awaited before it is drained. Raises
+        SlurmUnavailable when the node is not known to be drained, SlurmRefused.
         """
         before = await self.read()
         if _is_taken_out_by_somebody(before):
             return Drain.THEIRS
         if before.is_drained and before.reason == str(reason):
             return Drain.OURS
+        if hold is not None and before.is_idle and not before.is_drained:
+            await hold(before)
         failure = await self._update(State="DRAIN", Reason=str(reason))
         after = await self.read()
         if not after.is_drained:

@@ -11,6 +11,7 @@ SUFFIXES = {"*": "NOT_RESPONDING", "~": "POWERED_DOWN", "#": "POWERING_UP", "%":
 
 _NAME = re.compile(r"NodeName=(\S+) ")
 _STATE = re.compile(r" State=(\S+)")
+_PARTITIONS = re.compile(r" Partitions=([A-Za-z0-9_.,@+-]+) ")
 _INSTANCE = re.compile(r" InstanceId=(\S+)")
 # All that can follow a reason, in this order. Comment and Extra are free text, so the first of these ends the reason.
 _LATER = r"(?:Comment|Extra|InstanceId|InstanceType|ReservationName|TLSCertTokenSet|Topology|Parameters)="
@@ -39,6 +40,7 @@ def node_state(record: str) -> NodeState:
     base, flags = _split(state[1])
     reason, reason_by = _reason(record[state.end() :])
     instances = _INSTANCE.findall(record)
+    partitions = _PARTITIONS.search(record)
     return NodeState(
         name=name[1],
         base=base,
@@ -46,6 +48,7 @@ def node_state(record: str) -> NodeState:
         reason=reason,
         reason_by=reason_by,
         instance_id=instances[-1] if instances else "",
+        partitions=tuple(partitions[1].split(",")) if partitions else (),
     )
 
 

@@ -54,6 +54,8 @@ class Stage:
     def _make_runner(self):
         whoami = FakeWhoami(self.slurm)
         works = Works(
+            hold=None,
+            may_lose=lambda: False,
             whoami=whoami,
             copier=self.copier,
             leading=leading(),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from agent.copier.protocol import Committed, Copied, Moved, Recorded, Saved, Scanned, Waiting
 from agent.daemon.copier import CopierGone, CopierRefused
 from agent.model.checkpoint import Left, Totals
-from agent.model.drain import Drain
+from agent.model.drain import Drain, NodeState
 from agent.model.node import BootId, InstanceId, Node, NodeName
 from agent.model.progress import Progress
 from agent.slurm.errors import SlurmUnavailable
@@ -26,15 +26,18 @@ class FakeSlurmNode:
 
     name = "n1"
 
-    def __init__(self, *, down=0, drain=Drain.NONE, silent=False):
+    def __init__(self, *, down=0, drain=Drain.NONE, silent=False, idle=False):
+        self.idle = idle
         self.down = down
         self.silent = silent
         self.standing = drain
         self.reasons = []
         self.asked_at = []
 
-    async def drain(self, reason):
+    async def drain(self, reason, *, hold=None):
         await self._answer()
+        if self.idle and hold is not None and self.standing is Drain.NONE:
+            await hold(NodeState(name="n1", base="IDLE", flags=frozenset()))
         if self.standing is not Drain.THEIRS:
             self.standing = Drain.OURS
             self.reasons.append(str(reason))
@@ -54,6 +57,30 @@ class FakeSlurmNode:
             self.down -= 1
             await asyncio.sleep(9)  # as scontrol does with a controller that refuses connections
             raise SlurmUnavailable("scontrol", "show node", "Unable to contact slurm controller")
+
+
+class FakeHold:
+    """What Slurm does with holds: `did` are times and words; it refuses, or hangs."""
+
+    def __init__(self, *, refuses=False, hangs=False):
+        self.refuses, self.hangs = refuses, hangs
+        self.did = []
+
+    def __call__(self, node):
+        return self
+
+    async def begin(self, state, *, minutes):
+        self._did("begin", minutes)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.refuses:
+            raise SlurmUnavailable("salloc", "--no-shell", "Unable to allocate resources: Connection timed out")
+
+    async def end(self):
+        self._did("end")
+
+    def _did(self, *words):
+        self.did.append((asyncio.get_running_loop().time(), *words))
 
 
 class FakeCopier:

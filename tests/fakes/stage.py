@@ -15,7 +15,7 @@ from agent.model.notice import Notice, NoticeKind
 from tests.fakes.ahead import leading
 from tests.fakes.imds_time import START, LoopClock
 from tests.fakes.jobs import NOTHING, FakeJobs, job_work
-from tests.fakes.node import FakeCopier, FakeSlurmNode, FakeWhoami
+from tests.fakes.node import FakeCopier, FakeHold, FakeSlurmNode, FakeWhoami
 
 
 class Scene:
@@ -34,12 +34,15 @@ class Scene:
         files=None,
         default=NOTHING,
         cache="/state/base",
+        hold=None,
+        may_lose=True,
     ):
         self.jobs = jobs or FakeJobs()
         self.slurm = slurm or FakeSlurmNode()
         self.copier = copier or FakeCopier()
         self.ahead = FakeCopier()
         self.refusal = refusal
+        self.hold = hold or FakeHold()
         self.heard = True
         self.steps = []
         self.clock = LoopClock()
@@ -67,6 +70,8 @@ class Scene:
             rescued=Rescued(lambda: files),
             current=lambda: self.runner.state,
             measured=self.replanning.looked,
+            hold=self.hold,
+            may_lose=lambda: may_lose,
         )
         self.runner = Runner(
             state or Evacuation(effects=Effects.of(mode)),

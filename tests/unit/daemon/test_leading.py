@@ -276,6 +276,8 @@ def rescued(size, *, wait, changed=0, **how):
             copier = DiskCopier(node.disk, rate=200e6)
             whoami = FakeWhoami(FakeSlurmNode())
             works = Works(
+                hold=None,
+                may_lose=lambda: False,
                 whoami=whoami,
                 copier=copier,
                 leading=node.leading,

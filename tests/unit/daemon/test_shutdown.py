@@ -108,6 +108,8 @@ class Node:
         self.source = ShutdownSource(self.read, self.clock)
         whoami = FakeWhoami(self.slurm)
         works = Works(
+            hold=None,
+            may_lose=lambda: False,
             whoami=whoami,
             copier=self.copier,
             leading=leading(),
