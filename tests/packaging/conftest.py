@@ -14,10 +14,10 @@ from tests.packaging.target import ROOT, Target
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def make_bundle(tree, to):
-    """Return the archive that `tree` gives, for the Python that runs this."""
-    make = [sys.executable, tree / "packaging/bundle.py", "--python", PYTHON, "--to", to]
-    subprocess.run(make, check=True, capture_output=True, timeout=300)
+def make_bundle(tree, to, *arguments):
+    """Return the archive that `tree` gives, for the Python that runs this if nothing else is said."""
+    make = [sys.executable, tree / "packaging/bundle.py", "--to", to, *(arguments or ["--python", PYTHON])]
+    subprocess.run(make, check=True, capture_output=True, timeout=800)
     (archive,) = to.glob("*.tar.gz")
     return archive
 

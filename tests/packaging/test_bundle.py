@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.packaging.conftest import make_bundle
 from tests.packaging.target import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -16,9 +17,7 @@ OLDEST = "manylinux_2_28"  # the C library of RHEL 8
 @pytest.fixture(scope="module", params=["x86_64", "aarch64"])
 def unpacked(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    make = [sys.executable, ROOT / "packaging/bundle.py", "--arch", request.param, "--to", folder]
-    subprocess.run(make, check=True, capture_output=True, timeout=800)
-    (archive,) = folder.glob("*.tar.gz")
+    archive = make_bundle(ROOT, folder, "--arch", request.param)
     subprocess.run(["tar", "-xzf", archive, "-C", folder, "--strip-components=1"], check=True, timeout=100)
     return folder, request.param
 

@@ -35,14 +35,18 @@ def root_of(suite, config):
     return kept
 
 
-@pytest.fixture(scope="session")
-def debian(tmp_path_factory, pytestconfig):
-    at = tmp_path_factory.mktemp("debian") / "root"
+@contextlib.contextmanager
+def unpacked(archive, at):
     at.mkdir()
-    archive = root_of("bookworm", pytestconfig)
     subprocess.run(["tar", "-xpf", archive, "-C", at, "--exclude=./dev/*"], check=True, timeout=100)
     yield at
     shutil.rmtree(at)
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory, pytestconfig):
+    with unpacked(root_of("bookworm", pytestconfig), tmp_path_factory.mktemp("debian") / "root") as root:
+        yield root
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +154,22 @@ def test_bootstrap_updates_goes_back_and_leaves_nothing(clean, next_bundle, pyth
         clean.wipe()
         assert not clean.is_active()
         assert clean.files() == before
+
+
+def test_bootstrap_takes_the_python_of_a_newer_distribution(tmp_path, pytestconfig):
+    """Debian 13 has CPython 3.13."""
+    bundle = make_bundle(ROOT, tmp_path, "--python", "3.13")
+    with (
+        unpacked(root_of("trixie", pytestconfig), tmp_path / "trixie") as system,
+        SystemdRoot.running(tmp_path / "lab", {}, system) as root,
+    ):
+        shutil.copy(bundle, root.inside(Target.BUNDLE))
+        machine = Target(root)
+
+        assert machine.install().stdout.endswith("version 0.1.0 is in place\n")
+
+        runs(machine, "0.1.0")
+        assert "3.13" in root.did("/opt/hpc-agent/current/bin/python", "-V")
 
 
 def test_the_deb_installs_updates_keeps_the_settings_and_is_purged_without_a_trace(clean, packages):
