@@ -60,7 +60,7 @@ python_package() {
     case $system in
     amzn:2023*) echo dnf python3.11 ;;
     ubuntu:22.04) echo apt python3.11 ;;
-    ubuntu:24.04 | ubuntu:26.04 | debian:12 | debian:13) echo apt python3 ;;
+    ubuntu:24.04 | debian:12 | debian:13) echo apt python3 ;;
     rhel:8* | rocky:8* | almalinux:8* | centos:8*) echo dnf python3.11 ;; # in AppStream since 8.8
     rhel:9* | rocky:9* | almalinux:9* | centos:9*) echo dnf python3.11 ;; # since 9.2
     rhel:10* | rocky:10* | almalinux:10* | centos:10*) echo dnf python3 ;;
