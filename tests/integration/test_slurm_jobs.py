@@ -1,9 +1,12 @@
 """Seeing, freezing and requeueing jobs of real Slurm, as the agent of their node does it."""
 
+import asyncio
+
 import pytest
 
 from agent.chance import SystemChance
 from agent.clock import SystemClock
+from agent.slurm.admin_comment import AdminComments, Kept
 from agent.slurm.command import Scontrol
 from agent.slurm.held import HeldJobs
 from agent.slurm.node import SlurmNode
@@ -18,6 +21,13 @@ pytestmark = pytest.mark.slurm
 def node(cluster):
     yield "n3"
     give_back(cluster, "n3")
+
+
+@pytest.fixture
+def both(cluster):
+    yield "n2", "n3"
+    for node in ("n2", "n3"):
+        give_back(cluster, node)
 
 
 def agent_of(cluster, node, *, instance_id="i-1"):
@@ -59,3 +69,37 @@ async def test_jobs_are_seen_and_requeued_once_a_life_and_only_those_that_slurm_
     assert (await agent.requeue("999999", life=0)).verdict is Verdict.GONE
     assert job_state(cluster, f"{array}_1") == ""  # the raw number would have started it again
     assert job_state(cluster, kept) == "RUNNING"
+
+
+async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_the_job(cluster, both):
+    job = sbatch(cluster, "-N2", "-w", ",".join(both))
+    agents = [agent_of(cluster, node, instance_id=f"i-{node}") for node in both]
+    for life in range(2):
+        until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=20)
+        done = await asyncio.gather(*(agent.requeue(job, life=life) for agent in agents))
+        assert sorted(one.verdict for one in done) == sorted([Verdict.OURS, Verdict.PEERS])
+        assert restarts(cluster, job) == str(life + 1)
+        # The one that did it, asked again as after a restart, and the other one still know who it was.
+        again = await asyncio.gather(*(agent.requeue(job, life=life) for agent in agents))
+        assert [one.verdict for one in again] == [one.verdict for one in done]
+        until(lambda: job_state(cluster, job) == "PENDING", "its nodes are rid of it", seconds=20)
+        cluster.run("head", ["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
+async def test_fencing_an_agent_that_lives_on_neither_requeues_the_next_life_nor_vouches_for_old_files(cluster, node):
+    job = sbatch(cluster, "-w", node)
+    agent = agent_of(cluster, node)
+    until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=15)
+    assert (await agent.requeue(job, life=0)).verdict is Verdict.OURS
+    until(lambda: job_state(cluster, job) == "PENDING", "the node is rid of it", seconds=20)
+    cluster.run("head", ["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+    until(lambda: job_state(cluster, job) == "RUNNING", "its next life has begun", seconds=20)
+    before = cluster.run("head", ["squeue", "-h", "-j", job, "-O", "admin_comment:9999"]).stdout
+    for late in (agent, agent_of(cluster, node, instance_id="i-2")):
+        await late.requeue(job, life=0)
+    scontrol = Scontrol(InNode(cluster, node), "/usr/bin/scontrol")
+    comments = AdminComments(squeue=scontrol.beside("squeue"), scontrol=scontrol, chance=SystemChance())
+    key = "checkpoints/lab-0badcafe/n3/AROA:i-1/20261123T091500.123Z-1a2b3c4d.3.json"
+    assert not await comments.keep(job, Kept(life=0, rank=0, key=key, digest="ab" * 32))
+    assert (job_state(cluster, job), restarts(cluster, job)) == ("RUNNING", "1")
+    assert cluster.run("head", ["squeue", "-h", "-j", job, "-O", "admin_comment:9999"]).stdout == before
