@@ -204,9 +204,11 @@ def count_of(site, job, *, node):
 
 
 @contextmanager
-def opened(directory: Path, nodes: int, *, conf: str = "", cpus: int = 8) -> Iterator[Site]:
-    """A site of its own: `conf` are more lines of slurm.conf."""
-    with Cluster.up(directory / "lab", nodes, extra_conf=CONF + conf, cpus=cpus) as cluster:
+def opened(directory: Path, nodes: int, *, conf: str = "", **how) -> Iterator[Site]:
+    """A site of its own: `conf` are lines of slurm.conf that go before ours, `how` what else `Cluster.up` takes."""
+    replaced = {line.partition("=")[0] for line in conf.splitlines()}
+    ours = "".join(line for line in CONF.splitlines(keepends=True) if line.partition("=")[0] not in replaced)
+    with Cluster.up(directory / "lab", nodes, extra_conf=ours + conf, **{"cpus": 8, **how}) as cluster:
         bucket = Bucket(cluster)
         bucket.start()
         bucket.make()
