@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 from agent.chance import SystemChance
-from agent.checkpoint.cache import Cache
 from agent.checkpoint.keys import new_id
 from agent.checkpoint.written import Written
 from agent.cli.bucket import Place
@@ -27,6 +26,8 @@ def adopt(settings: Settings, at: Place, written: Written | None, *, until: floa
     """
     if written is None or written.is_empty:
         return
+    from agent.checkpoint.cache import Cache  # half of what saving needs
+
     roots = _scratch(settings)
     cache = Cache(Path(settings.state.dir, "base"), place=str(at))  # where the daemon's copier looks
     cache.adoption.keep(new_id(SystemClock(), SystemChance()), roots, written.rows(roots, until=until))

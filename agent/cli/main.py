@@ -30,14 +30,14 @@ COMMANDS: Final = {
     "demo": "the whole story on this machine",
 }
 _OBJECTS: Final = 20_000
-"""How many more there are before the collector looks for cycles: 700 have it look 200 times while modules load."""
+"""How many more there are before the collector looks for cycles: 700 have it look all the time and find nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` and return its exit code."""
-    gc.set_threshold(_OBJECTS)
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
+        code = int(arguments.run(arguments))
         sys.stdout.flush()
     except AgentError as error:
         note(str(error))
@@ -51,7 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: list[str]) -> int:
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    gc.disable()  # while modules load, which stay
+    try:
+        return _parser(argv).parse_args(argv)
+    finally:
+        gc.freeze()
+        gc.set_threshold(_OBJECTS)
+        gc.enable()
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     # Only the command that is asked for is imported: a parser of all of them would cost `status` its speed.
     name = next((word for word in argv if not word.startswith("-")), "")
     about = "Saves the work of a Slurm node on AWS."
@@ -61,8 +71,7 @@ def _run(argv: list[str]) -> int:
     for command, summary in COMMANDS.items():
         known = commands.add_parser(command, help=summary, description=summary, allow_abbrev=False)
         _fill(known, command, wanted=command == name)
-    arguments = parser.parse_args(argv)
-    return int(arguments.run(arguments))
+    return parser
 
 
 def _fill(parser: argparse.ArgumentParser, command: str, *, wanted: bool) -> None:
