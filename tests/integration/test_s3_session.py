@@ -113,6 +113,19 @@ async def test_credentials_that_s3_calls_expired_are_fetched_anew(s3_server, imd
         assert [seen.status for seen in proxy.log] == [400, 200, 200]
 
 
+async def test_p7_credentials_that_rotate_in_the_middle_of_an_upload_do_not_end_it(s3_server, imds):
+    bucket = await s3_server.make_bucket()
+    imds.credentials(s3_server.access_key, s3_server.secret_key, "")
+    async with proxy_to(s3_server) as proxy, open_store(bucket=bucket, endpoint_url=proxy.endpoint) as store:
+        patient = Retrying(store, SeededChance(1), lambda _: None, first=0.05)
+        upload = await patient.begin("k")
+        first = await patient.put_part("k", upload, 1, bytes(5 << 20), crc64nvme=crc64nvme(bytes(5 << 20)))
+        await proxy.fault(Fault(kind=Kind.ANSWER, method="PUT", status=400, code="ExpiredToken", times=1))
+        second = await patient.put_part("k", upload, 2, BODY, crc64nvme=CRC)
+        await patient.complete("k", upload, [first, second], crc64nvme=crc64nvme(bytes(5 << 20) + BODY))
+        assert (await patient.head("k")).size == (5 << 20) + len(BODY)
+
+
 async def test_p6_an_imds_that_is_down_when_credentials_expire_is_trouble_that_can_pass(s3_server, imds):
     bucket = await s3_server.make_bucket()
     imds.credentials(s3_server.access_key, s3_server.secret_key, "")

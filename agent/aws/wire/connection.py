@@ -1,7 +1,7 @@
 """A connection: bytes out, bytes in, plain or TLS, never without a limit of time.
 
 TLS runs over memory, a quarter of a MiB at a time: OpenSSL on the socket itself would make a system call for each
-16 KiB (twice the CPU). Whatever goes wrong is Lost.
+16 KiB. Whatever goes wrong is Lost.
 """
 
 import contextlib
@@ -51,6 +51,8 @@ class Connection:
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._seconds = seconds
         self._tls: _Tls | None = None
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         self.idle_since = 0.0
 
     def open(self, context: ssl.SSLContext | None, host: str) -> None:
@@ -87,9 +89,7 @@ class Connection:
     def has_news(self) -> bool:
         """Return whether something came that nobody has taken yet; it may be the end."""
         with _losing(self._seconds):
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            return bool(poll.poll(0))
+            return bool(self._poll.poll(0))
 
     def news(self, into: memoryview) -> int | None:
         """Return how many bytes came of what `has_news` told of: 0 at the end, None when they are TLS's own affair."""
