@@ -133,6 +133,22 @@ def test_interactive_users_are_told_once_how_long_they_have():
     assert "this node goes in 120 s (spot-terminate)" in told
 
 
+def test_p10_jobs_of_several_users_are_each_named_with_their_user_and_their_end():
+    jobs = FakeJobs(job(1), job(2, uid=4343, user="bob", is_requeueable=False), job(3, uid=4343, user="bob"))
+
+    async def meanwhile(stage):
+        await asyncio.sleep(30)
+        jobs.ends("3")
+
+    stage = evacuated(lambda: Scene(jobs=jobs), meanwhile=meanwhile)
+    (record,) = stage.copier.records
+    assert [(one["job"], one["user"], one["done"]) for one in record.document["jobs"]] == [
+        ("1", "alice", "requeued"),
+        ("2", "bob", "left"),
+        ("3", "bob", "ended"),
+    ]
+
+
 def test_an_array_task_is_told_by_its_array_and_task():
     jobs = FakeJobs(job(3, array=3, task=2))
     evacuated(lambda: Scene(jobs=jobs))
