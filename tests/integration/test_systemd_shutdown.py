@@ -41,11 +41,13 @@ def machine(tmp_path):
         "/etc/systemd/system/slurmd.service": NEIGHBOUR,
         "/etc/systemd/system/munge.service": NEIGHBOUR,
         "/opt/slurm/bin/scontrol": SCONTROL,
+        "/opt/slurm/bin/squeue": "#!/bin/sh\n",
+        "/opt/slurm/bin/scancel": "#!/bin/sh\n",
     }
     with SystemdRoot.running(tmp_path / "lab", files) as root:
         root.did("mkdir", "-p", "/opt/hpc-agent")
         root.did("ln", "-s", str(VENV), "/opt/hpc-agent/current")
-        root.did("chmod", "755", "/opt/slurm/bin/scontrol")
+        root.did("chmod", "-R", "755", "/opt/slurm/bin")
         for closed in Path(sys.executable).resolve().parents:  # an interpreter in /root is not for users otherwise
             root.did("chmod", "o+x", str(closed))
         yield Machine(root)
