@@ -6,7 +6,7 @@ from itertools import islice
 from agent.checkpoint.placing import Begun, Placed, compared
 from agent.checkpoint.target import Place
 from agent.checkpoint.unfolding import Chunk, Problem
-from agent.checkpoint.units import Batch, Folder, Link, Member, Range
+from agent.checkpoint.units import Folder, Link, Member, Range
 from agent.checksum import crc64nvme
 from agent.model.checkpoint import Directory
 
@@ -39,8 +39,8 @@ class Counting:
 class Checking:
     """Compares bytes with what was recorded, in place of `Placing`."""
 
-    def batch(self, batch: Batch, data: memoryview) -> list[Placed]:
-        return [compared(member, crc64nvme(batch.bytes_of(member, data))) for member in batch.members]
+    def small(self, member: Member, data: memoryview) -> Placed:
+        return compared(member, crc64nvme(data))
 
     def begin(self, member: Member) -> Begun:
         return Begun(member=member, working=b"%x" % id(member), fd=_NO_FILE)

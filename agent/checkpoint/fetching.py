@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import ParamSpec, Protocol, TypeVar
 
-from agent.checkpoint.buffers import Buffers
 from agent.checkpoint.keys import full
 from agent.checkpoint.placing import Begun, Placed, compared, damaged, failure
+from agent.checkpoint.sorting import Sorting
 from agent.checkpoint.tally import Tally
 from agent.checkpoint.together import blocking, one_error
 from agent.checkpoint.unfolding import Chunk, Problem
-from agent.checkpoint.units import PART, Batch, Folder, Large, Link, Member, Range, alone, ranges, units
+from agent.checkpoint.units import Batch, Folder, Large, Link, Member, Range, alone, ranges, units
 from agent.checksum import combine
 from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import ObjectRef
@@ -38,7 +38,7 @@ class Taker(Protocol):
 class Places(Protocol):
     """Where the bytes go: `Placing` says what each of these does. Blocking."""
 
-    def batch(self, batch: Batch, data: memoryview) -> list[Placed]: ...
+    def small(self, member: Member, data: memoryview) -> Placed: ...
     def begin(self, member: Member) -> Begun: ...
     def part(self, begun: Begun, part: Range) -> Taker: ...
     def end(self, begun: Begun) -> Placed: ...
@@ -65,7 +65,6 @@ class Fetching:
         self._placing = placing
         self._tally = tally
         self._connections = connections
-        self._buffers = Buffers(PART, connections)
         self._slots = asyncio.Semaphore(connections)
         self._window = asyncio.Semaphore(2 * connections)
 
@@ -108,27 +107,22 @@ class Fetching:
         self._tally.tell()
 
     async def _batch(self, batch: Batch) -> None:
+        sorting = Sorting(batch, self._placing.small)
+        damage: IntegrityMismatch | ObjectMissing | None = None
         try:
-            placed = await self._fetch_and_place(batch)
+            if batch.length:
+                async with self._slots:
+                    await self._fetch(batch.key, sorting.take, batch.offset, batch.length)
+            else:
+                await self._blocking(sorting.take_nothing)
         except (IntegrityMismatch, ObjectMissing) as error:
-            if len(batch.members) == 1:
-                await self._settle([damaged(batch.members[0], error.detail)])
-                return
-            for member in batch.members:
-                await self._batch(alone(member))
+            damage = error
+        await self._settle(sorting.placed)
+        if damage is not None and len(batch.members) == 1:
+            await self._settle([damaged(batch.members[0], damage.detail)])
             return
-        await self._settle(placed)
-
-    async def _fetch_and_place(self, batch: Batch) -> list[Placed]:
-        if not batch.key:
-            return await self._blocking(self._placing.batch, batch, memoryview(b""))
-        async with self._slots:
-            buffer = self._buffers.take(batch.length)
-            view = memoryview(buffer)[: batch.length]
-            await self._fetch(batch.key, _Into(view).take, batch.offset, batch.length)
-            placed = await self._blocking(self._placing.batch, batch, view)
-            self._buffers.give(buffer)
-        return placed
+        for member in sorting.missing:
+            await self._batch(alone(member))
 
     async def _large(self, large: Large) -> None:
         try:
@@ -216,19 +210,6 @@ class Fetching:
 
     async def _blocking(self, job: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return await blocking(self._executor, job, *args, **kwargs)
-
-
-class _Into:
-    """Takes the bytes of a range into memory."""
-
-    def __init__(self, memory: memoryview) -> None:
-        self._memory = memory
-        self._at = 0
-
-    def take(self, piece: memoryview) -> None:
-        end = self._at + piece.nbytes
-        self._memory[self._at : end] = piece
-        self._at = end
 
 
 def _counted_down(folder: Folder) -> Iterator[Folder]:

@@ -11,7 +11,7 @@ from typing import Final
 from agent.checkpoint import newfile
 from agent.checkpoint.target import LEFTOVER, Target
 from agent.checkpoint.unfolding import Problem
-from agent.checkpoint.units import Batch, Folder, Link, Member, Range, Source, ranges
+from agent.checkpoint.units import Folder, Link, Member, Range, Source, ranges
 from agent.checkpoint.written import Written
 from agent.checksum import crc64nvme, to_hex
 from agent.errors import PermanentError
@@ -62,10 +62,6 @@ class Placing:
         """Let go of what a restore that was cut had begun."""
         for begun in tuple(self._begun):
             self.drop(begun)
-
-    def batch(self, batch: Batch, data: memoryview) -> list[Placed]:
-        """Put the members of a batch in their places; `data` are its bytes. Raises NoRoom."""
-        return [self._small(member, batch.bytes_of(member, data)) for member in batch.members]
 
     def begin(self, member: Member) -> "Begun":
         """Make room for a large file. Raises OSError, NoRoom."""
@@ -136,7 +132,8 @@ class Placing:
             trouble = [error.strerror or repr(error)]
         yield from (Problem(root=place.root, path=place.path, detail=detail) for detail in trouble)
 
-    def _small(self, member: Member, data: memoryview) -> Placed:
+    def small(self, member: Member, data: memoryview) -> Placed:
+        """Put something small, whose bytes are `data`, in its place. Raises NoRoom."""
         entry = member.entry
         if entry.ref is not None and (checked := compared(member, crc64nvme(data))).failed:
             return checked

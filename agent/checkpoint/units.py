@@ -64,14 +64,6 @@ class Batch:
     offset: int = 0
     length: int = 0
 
-    def bytes_of(self, member: Member, data: memoryview) -> memoryview:
-        """Return the bytes of one member out of those of the batch."""
-        ref = member.entry.ref
-        if ref is None:
-            return data[:0]
-        start = ref.offset - self.offset
-        return data[start : start + ref.length]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Large:
