@@ -166,7 +166,7 @@ async def test_a_bucket_that_does_not_exist_is_denied_with_a_hint_at_the_setting
 
 async def test_an_endpoint_where_nobody_listens_is_unavailable(aws):
     async with open_store(bucket="any", endpoint_url="http://127.0.0.1:1") as store:
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1:1: Connection refused"):
             await store.head("k")
 
 

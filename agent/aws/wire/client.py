@@ -102,7 +102,8 @@ class Client:
                 is_repeatable=request.is_repeatable,
             )
         except Lost as lost:
-            raise StoreUnavailable(request.op, request.subject, lost.detail, hint=lost.hint) from lost
+            detail = f"{self._endpoint.url}: {lost.detail}"
+            raise StoreUnavailable(request.op, request.subject, detail, hint=lost.hint) from lost
         if isinstance(said, _Refused) and said.answer.code in EXPIRED:
             self._credentials.refuse(keys)
         return said

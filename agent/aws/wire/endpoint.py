@@ -27,6 +27,11 @@ class Endpoint:
     authority: str
     base: str
 
+    @property
+    def url(self) -> str:
+        """Without a key: what a person looks for who can't reach it."""
+        return f"{'https' if self.is_secure else 'http'}://{self.authority}"
+
 
 def endpoint_of(bucket: str, region: str, url: str = "") -> Endpoint:
     """Return where `bucket` is: below `url` where there is one of one's own, else at S3 in `region`.

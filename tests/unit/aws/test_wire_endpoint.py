@@ -41,6 +41,7 @@ def test_an_endpoint_of_ones_own_has_the_bucket_in_the_path(url, host, port, aut
     found = endpoint_of("b", "eu-west-1", url)
     assert (found.host, found.port, found.authority, found.base) == (host, port, authority, base)
     assert found.is_secure == url.startswith("https")
+    assert url.startswith(found.url)
 
 
 def config(tmp_path, text):
