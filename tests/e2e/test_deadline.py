@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.s3, pytest.mark.slow]
 WINDOW = 22.0
 """Seconds: just more than what the agent takes for "now" (agent.evacuation.plan.SHORT_WINDOW)."""
 STREAMS = 3
+"""To begin with; up to four times as many."""
 SETTINGS = (
     f'connections = {STREAMS}\npart_size = "5MiB"\n[checkpoint]\npack_below = "0B"\nlead = "never"\n'
     '[imds]\npoll_interval = "200ms"\n'
@@ -30,7 +31,7 @@ def evacuated(node, proxy, bucket):
 def many(top, folder, count):
     (top / folder).mkdir(parents=True)
     for number in range(count):
-        (top / folder / f"{number:02}").write_bytes(os.urandom(10_000))
+        (top / folder / f"{number:03}").write_bytes(os.urandom(10_000))
 
 
 def test_p3_files_of_scratch_priority_are_whole_and_the_outcome_names_the_rest(instance, bucket, proxy):
@@ -38,7 +39,7 @@ def test_p3_files_of_scratch_priority_are_whole_and_the_outcome_names_the_rest(i
         "n1", endpoint=proxy.endpoint, settings=f'{SETTINGS}[scratch]\npriority = ["*/results/*"]\n', run=False
     )
     top = scratch(n1.cluster, n1.name)
-    many(top, "a", 100)
+    many(top, "a", 400)
     many(top, "z/deep/results", 10)
     n1.start_agent()
     outcome = evacuated(n1, proxy, bucket)
@@ -46,19 +47,19 @@ def test_p3_files_of_scratch_priority_are_whole_and_the_outcome_names_the_rest(i
     assert outcome["outcome"] == "PARTIAL"
     assert all(path.startswith("/scratch/a/") for path in left["paths"])
     assert (left["files"], left["bytes"]) == (len(left["paths"]), 10_000 * len(left["paths"]))
-    assert outcome["totals"]["files"] == 110 - left["files"]
+    assert outcome["totals"]["files"] == 410 - left["files"]
 
 
 def test_p3_a_large_file_that_cannot_finish_gives_way_and_the_outcome_names_it(instance, bucket, proxy):
     n1 = instance("n1", endpoint=proxy.endpoint, settings=SETTINGS, run=False)
     top = scratch(n1.cluster, n1.name)
-    many(top, "z", 60)
+    many(top, "z", 400)
     with (top / "a-huge").open("wb") as file:
         for _ in range(240):
             file.write(os.urandom(1 << 20))
     n1.start_agent()
     left = evacuated(n1, proxy, bucket)["left"]
-    whole = 61 - left["files"]
+    whole = 401 - left["files"]
     parts = [seen for seen in proxy.control.log() if "partNumber" in seen.query]
     assert left["paths"][0] == "/scratch/a-huge"
     assert left["bytes"] == (240 << 20) + 10_000 * (left["files"] - 1)
