@@ -187,9 +187,15 @@ class Works:
             tell.waiting("the node is not held while it is saved: Slurm did not answer in time")
 
     async def _let_go(self, slurm: SlurmNode | None, state: Evacuation, tell: Tell) -> None:
-        if slurm is not None and self._hold is not None and state.effects.drain:
-            with contextlib.suppress(SlurmRefused):
-                await self._until_done(self._hold(slurm).end, tell)
+        """Give the node back, if it is held. Tried once: it ends by itself a minute after the deadline."""
+        if slurm is None or self._hold is None or not state.effects.drain:
+            return
+        try:
+            await self._hold(slurm).end()
+        except SlurmRefused:  # there is nothing to end
+            return
+        except AgentError as error:
+            tell.troubled(error)
 
     async def lift(self, state: Evacuation, tell: Tell) -> None:
         """Lift a drain that is ours or our dead predecessor's; leave anyone else's."""
@@ -199,8 +205,6 @@ class Works:
         slurm, me = await self._whoami.slurm_node(), self._whoami
         if slurm is None:
             return
-        if state.began is not None:
-            await self._let_go(slurm, state, tell)
         if not state.effects.drain:
             tell.withheld(f"a drain of ours on node {slurm.name} would have been lifted, if there is one")
             return
@@ -216,6 +220,8 @@ class Works:
 
         async with self._slurm_turn:
             await self._until_done(once, tell)
+        if state.began is not None:  # now that Slurm answers
+            await self._let_go(slurm, state, tell)
 
     async def copy(self, state: Evacuation, tell: Tell) -> None:
         """Copy the scratch to S3; a copier that dies is started again and goes on from its receipts.

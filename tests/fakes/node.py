@@ -60,10 +60,10 @@ class FakeSlurmNode:
 
 
 class FakeHold:
-    """What Slurm does with holds: `did` are times and words; it refuses, or hangs."""
+    """What Slurm does with holds: `did` are times and words; it refuses, or hangs, or does not take one back."""
 
-    def __init__(self, *, refuses=False, hangs=False):
-        self.refuses, self.hangs = refuses, hangs
+    def __init__(self, *, refuses=False, hangs=False, keeps=False):
+        self.refuses, self.hangs, self.keeps = refuses, hangs, keeps
         self.did = []
 
     def __call__(self, node):
@@ -78,6 +78,8 @@ class FakeHold:
 
     async def end(self):
         self._did("end")
+        if self.keeps:
+            raise SlurmUnavailable("scancel", "--name", "Unable to contact slurm controller")
 
     def _did(self, *words):
         self.did.append((asyncio.get_running_loop().time(), *words))

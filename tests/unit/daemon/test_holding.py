@@ -81,3 +81,9 @@ def test_p7_what_an_agent_held_that_died_is_let_go_when_the_notice_is_gone():
             return second
 
     assert words(play(scene)) == [["end"]]
+
+
+def test_p6_a_hold_that_slurm_does_not_take_back_keeps_no_record_from_being_written():
+    stage = evacuated(hold=FakeHold(keeps=True))
+    assert stage.runner.state.outcome is Outcome.COMPLETE
+    assert words(stage).count(["end"]) == 1
