@@ -1,15 +1,21 @@
 """CRC-64/NVME as awscrt computes it, without awscrt's start.
 
 To import awscrt is to start its TLS, which parses the trust store and collects entropy: a twentieth of a CPU second in
-each process, for something that is never used here. Its library offers the functions themselves, too.
+each process, for something that is never used here. Its library offers the functions themselves, too. They are internal:
+taken are those of the one version that this was tried with, which the bundle pins. Any other is imported as it wants to be.
 """
 
 import ctypes
 from collections.abc import Callable
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Final, cast
 
+TRIED: Final = "0.38.1"
+"""The version of awscrt whose functions take what Python gives them here: that of constraints.txt."""
 _METH_VARARGS: Final = 1
+_CRC64NVME: Final = "aws_py_checksums_crc64nvme"
+_COMBINE: Final = "aws_py_checksums_crc64nvme_combine"
 
 
 class _Method(ctypes.Structure):
@@ -37,13 +43,14 @@ def _function(library: ctypes.PyDLL, name: str) -> Callable[..., int]:
 
 def functions() -> tuple[Callable[..., int], Callable[..., int]]:
     """Return `crc64nvme(data, previous)` and `combine(first, second, second_length)`."""
-    try:
-        found = PathFinder.find_spec("_awscrt")
-        library = ctypes.PyDLL(found.origin if found is not None else None)
-        return _function(library, "aws_py_checksums_crc64nvme"), _function(
-            library, "aws_py_checksums_crc64nvme_combine"
-        )
-    except (AttributeError, OSError):  # another awscrt, which keeps them to itself
-        from awscrt import checksums
+    found = PathFinder.find_spec("_awscrt")
+    if found is not None and found.origin is not None and _is_tried(Path(found.origin)):
+        library = ctypes.PyDLL(found.origin)
+        return _function(library, _CRC64NVME), _function(library, _COMBINE)
+    from awscrt import checksums
 
-        return checksums.crc64nvme, checksums.combine_crc64nvme
+    return checksums.crc64nvme, checksums.combine_crc64nvme
+
+
+def _is_tried(library: Path) -> bool:
+    return (library.parent / f"awscrt-{TRIED}.dist-info").is_dir()

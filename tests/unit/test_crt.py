@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from awscrt import checksums
@@ -22,9 +23,13 @@ def test_awscrt_is_not_started_for_a_checksum():
     subprocess.run([sys.executable, "-c", told], check=True)
 
 
-def test_an_awscrt_that_keeps_its_functions_to_itself_is_imported(monkeypatch):
-    monkeypatch.setattr(crt.PathFinder, "find_spec", lambda _name: None)
+def test_an_awscrt_that_nobody_has_tried_it_with_is_imported_as_any_library(monkeypatch):
+    monkeypatch.setattr(crt, "TRIED", "0.0.0")
     assert crt.functions() == (checksums.crc64nvme, checksums.combine_crc64nvme)
+
+
+def test_the_version_that_was_tried_is_the_one_that_is_installed_everywhere():
+    assert f"awscrt=={crt.TRIED}" in (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize("wrong", [None, 5])
