@@ -1,8 +1,8 @@
 """CRC-64/NVME as awscrt computes it, without awscrt's start.
 
 To import awscrt is to start its TLS, which parses the trust store and collects entropy: a twentieth of a CPU second in
-each process, for something that is never used here. Its library offers the functions themselves, too. They are internal:
-taken are those of the one version that this was tried with, which the bundle pins. Any other is imported as it wants to be.
+each process, for something that is never used here. Its library offers the functions themselves, too. They are
+internal: taken are those of the one version that this was tried with, which the bundle pins. Any other is imported.
 """
 
 import ctypes
