@@ -49,6 +49,9 @@ T = TypeVar("T")
 HOLDING: Final = 3.0
 """Seconds after the notice by which a node is drained, held or not (P1)."""
 
+LETTING_GO: Final = 2.0
+"""Seconds for giving a hold back: nothing waits for longer for it."""
+
 POINTER_SECONDS: Final = 5.0
 """Seconds for the notes for people which head holds whose files, beside the requeues."""
 
@@ -120,6 +123,7 @@ class Works:
         self._measured = measured
         self._hold = hold
         self._may_lose = may_lose
+        self._is_held = False
         # A cancelled piece of work may still be ending when the next one begins.
         self._slurm_turn = asyncio.Lock()
         self._copy_until: float | None = None
@@ -180,22 +184,28 @@ class Works:
         minutes = 1 + math.ceil((times.release_until - state.began) / 60)
         try:
             async with asyncio.timeout_at(state.began + HOLDING):
+                self._is_held = True
                 await self._hold(slurm).begin(idle, minutes=minutes)
         except AgentError as error:
+            self._is_held = False
             tell.troubled(error)
         except TimeoutError:
             tell.waiting("the node is not held while it is saved: Slurm did not answer in time")
 
     async def _let_go(self, slurm: SlurmNode | None, state: Evacuation, tell: Tell) -> None:
-        """Give the node back, if it is held. Tried once: it ends by itself a minute after the deadline."""
+        """Give the node back, if it is held. Tried once, for a moment: it ends by itself after the deadline."""
         if slurm is None or self._hold is None or not state.effects.drain:
             return
+        self._is_held = False
         try:
-            await self._hold(slurm).end()
+            async with asyncio.timeout(LETTING_GO):
+                await self._hold(slurm).end()
         except SlurmRefused:  # there is nothing to end
             return
         except AgentError as error:
             tell.troubled(error)
+        except TimeoutError:
+            tell.waiting("the node is still held: Slurm did not answer in time")
 
     async def lift(self, state: Evacuation, tell: Tell) -> None:
         """Lift a drain that is ours or our dead predecessor's; leave anyone else's."""
@@ -314,7 +324,7 @@ class Works:
                     await self._store_outcome(state, job_documents(jobs), notes.result(), tell)
             finally:
                 await self._copier.end()
-        if state.saves:
+        if self._is_held:
             await self._let_go(await self._whoami.slurm_node(), state, tell)
         _raise(notes.result())
 
