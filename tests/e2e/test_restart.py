@@ -29,7 +29,8 @@ from tests.fakes.s3proxy import Kind
 
 pytestmark = [pytest.mark.slurm, pytest.mark.s3]
 
-IN_FLIGHT = STREAMS * PART
+IN_FLIGHT = 2 * STREAMS * PART
+"""A copy of six parts may add streams once."""
 """Bytes that can be on their way, and so be sent again, at a kill."""
 PAUSE = 0.04
 """Seconds that each request waits: a copy of the usual tree takes some two seconds."""

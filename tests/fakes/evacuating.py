@@ -51,7 +51,7 @@ def puts(control: ProxyControl, key: str) -> list[Seen]:
 
 def data_bytes(control: ProxyControl) -> int:
     """How many bytes of files have come so far, what was sent in vain included."""
-    return sum(seen.received for seen in puts(control, "/data/") if "/seg-" not in seen.key)
+    return sum(seen.size for seen in puts(control, "/data/") if "/seg-" not in seen.key)
 
 
 def checkpoint_of(control: ProxyControl) -> str:
