@@ -69,7 +69,7 @@ def listed(instance: Instance) -> list[dict[str, Any]]:
 
 def copiers(instance: Instance) -> list[str]:
     """The process ids, inside the node, of the copiers that run there."""
-    return instance.cluster.run(instance.name, ["pgrep", "-f", "agent copier"]).stdout.split()
+    return instance.cluster.run(instance.name, ["pgrep", "-f", "agent[. ]copier"]).stdout.split()
 
 
 def no_copier(instance: Instance) -> None:

@@ -95,7 +95,7 @@ def give_back(cluster: Cluster, node: str) -> None:
         cluster.run(node, ["true"], check=True)
     except ClusterFailed:
         cluster.boot(node)
-    until(lambda: not cluster.run(node, ["pgrep", "-f", "agent copier"]).stdout, "the copier ends", seconds=10)
+    until(lambda: not cluster.run(node, ["pgrep", "-f", "agent[. ]copier"]).stdout, "the copier ends", seconds=10)
     cluster.run("head", ["scancel", "--nodelist", node], check=True)
     cluster.run("head", ["scancel", "--state", "PENDING"], check=True)  # a job that came back to the queue
     cluster.run(node, ["sh", "-c", CLEAN.format(scratch=SCRATCH)], check=True)
