@@ -75,7 +75,7 @@ async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_th
     job = sbatch(cluster, "-N2", "-w", ",".join(both))
     agents = [agent_of(cluster, node, instance_id=f"i-{node}") for node in both]
     for life in range(2):
-        until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=20)
+        until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=60)
         done = await asyncio.gather(*(agent.requeue(job, life=life) for agent in agents))
         assert sorted(one.verdict for one in done) == sorted([Verdict.OURS, Verdict.PEERS])
         assert restarts(cluster, job) == str(life + 1)
@@ -93,7 +93,7 @@ async def test_fencing_an_agent_that_lives_on_neither_requeues_the_next_life_nor
     assert (await agent.requeue(job, life=0)).verdict is Verdict.OURS
     until(lambda: job_state(cluster, job) == "PENDING", "the node is rid of it", seconds=20)
     cluster.run("head", ["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
-    until(lambda: job_state(cluster, job) == "RUNNING", "its next life has begun", seconds=20)
+    until(lambda: job_state(cluster, job) == "RUNNING", "its next life has begun", seconds=60)
     before = cluster.run("head", ["squeue", "-h", "-j", job, "-O", "admin_comment:9999"]).stdout
     for late in (agent, agent_of(cluster, node, instance_id="i-2")):
         await late.requeue(job, life=0)
