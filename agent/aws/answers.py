@@ -71,6 +71,7 @@ _BY_STATUS: dict[int, tuple[type[AgentError], str]] = {
     412: (ObjectExists, ""),
     416: _BY_CODE["InvalidRange"],
     429: (StoreUnavailable, ""),
+    501: (StoreDenied, ""),  # "A header you provided implies functionality that is not implemented"
 }
 
 

@@ -42,7 +42,7 @@ typedef struct {
 typedef struct {
   char method[8], target[4096], checksum_name[64], checksum[64];
   long length;
-  int chunked, waits, closes;
+  int chunked, trails, waits, closes;
 } Request;
 
 static double now(void) {
@@ -151,11 +151,24 @@ static void take(Request *r, char *name, char *value) {
   if (!strcasecmp(name, "content-length")) r->length = atol(value);
   else if (!strcasecmp(name, "transfer-encoding")) r->chunked = 1;
   else if (!strcasecmp(name, "expect")) r->waits = 1;
+  else if (!strcasecmp(name, "x-amz-trailer")) r->trails = !!strcasestr(value, "crc64nvme");
   else if (!strcasecmp(name, "connection")) r->closes = !!strcasestr(value, "close");
   else if (!strncasecmp(name, "x-amz-checksum-", 15) && strcasecmp(name + 15, "algorithm") && strcasecmp(name + 15, "type")) {
     copied(r->checksum_name, sizeof r->checksum_name, name);
     copied(r->checksum, sizeof r->checksum, value);
   }
+}
+
+/* Drop a body with its checksum behind it, and take that: "x-amz-checksum-crc64nvme:" and 12 characters. */
+static int dropped_before_trailer(Connection *c, Request *r) {
+  enum { TRAILER = 37 + 4 };
+  ssize_t line;
+  if (r->length < TRAILER || !dropped(c, r->length - TRAILER) || (line = until(c, "\r\n\r\n")) < 0) return 0;
+  c->data[line] = 0;
+  char *colon = strchr(c->data, ':');
+  if (colon) *colon = 0, take(r, c->data, colon + 1);
+  used(c, line + 4);
+  return 1;
 }
 
 static int asked(Connection *c, Request *r) {
@@ -172,6 +185,7 @@ static int asked(Connection *c, Request *r) {
   }
   used(c, length + 4);
   if (r->waits && !answer(c, "HTTP/1.1 100 Continue\r\n\r\n", 25)) return 0;
+  if (r->trails && !r->chunked) return dropped_before_trailer(c, r);
   return r->chunked ? dropped_chunks(c) : dropped(c, r->length);
 }
 

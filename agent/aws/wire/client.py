@@ -61,6 +61,11 @@ class Client:
         self._credentials = credentials
         self._clock_offset = 0.0
 
+    @property
+    def is_aws(self) -> bool:
+        """Whether it is S3 that is asked, not something that speaks like it."""
+        return self._endpoint.is_aws
+
     def ask(self, request: Request, cord: Cord, heard: Heard[T | Answer]) -> T:
         """Return what `heard` makes of an answer; it may find a refusal in one that looks good. Raises AgentError."""
         said = self._once(request, cord, heard)

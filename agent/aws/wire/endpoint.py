@@ -14,6 +14,7 @@ _SUFFIXES: Final = {
     "eusc-": "amazonaws.eu",
 }
 """Of the regions whose partition has another than amazonaws.com (botocore's partitions.json)."""
+_ITS_OWN: Final = tuple(f".{suffix}" for suffix in ("amazonaws.com", *_SUFFIXES.values()))
 _HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
@@ -31,6 +32,11 @@ class Endpoint:
     def url(self) -> str:
         """Without a key: what a person looks for who can't reach it."""
         return f"{'https' if self.is_secure else 'http'}://{self.authority}"
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether S3 itself answers there, be it at an interface endpoint of a VPC."""
+        return self.is_secure and self.host.endswith(_ITS_OWN)
 
 
 def endpoint_of(bucket: str, region: str, url: str = "") -> Endpoint:

@@ -31,8 +31,9 @@ def encoded(path: str) -> str:
 
 
 def canonical(query: Sequence[tuple[str, str]]) -> str:
-    """Return a query as it is signed and sent."""
-    return "&".join(sorted(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query))
+    """Return a query as it is signed and sent: by name, in which "=" is no character."""
+    pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def signed(

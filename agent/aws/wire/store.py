@@ -10,7 +10,8 @@ from http import HTTPStatus
 from typing import Final, TypeVar
 
 from agent.aws.answers import Answer
-from agent.aws.wire.body import Flowing, Held, Outgoing
+from agent.aws.wire.bodies import CRC, Bodies, agree, only_head, size_of
+from agent.aws.wire.body import Held, Outgoing
 from agent.aws.wire.client import REGION, Client, Request, refusal
 from agent.aws.wire.connection import Lost
 from agent.aws.wire.cord import Cord
@@ -25,7 +26,6 @@ T = TypeVar("T")
 
 _COMPLETING: Final = 600.0
 """Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference)."""
-_CRC: Final = "x-amz-checksum-crc64nvme"
 _WHOLE: Final = {"x-amz-checksum-type": "FULL_OBJECT"}
 
 
@@ -41,13 +41,13 @@ class WireStore:
         self._owner = {"x-amz-expected-bucket-owner": expected_bucket_owner} if expected_bucket_owner else {}
         key = {"x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}
         self._at_rest = {"x-amz-server-side-encryption": "aws:kms", **key} if kms_key_id else {}
+        self._bodies = Bodies(self._ask, threads, are_checked=client.is_aws)
 
     async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
-        going = _going(body, crc64nvme)
         headers = {**self._at_rest, "if-none-match": "*"} if if_absent else self._at_rest
-        request = self._request("PutObject", "put", "PUT", key, headers=headers, body=going)
-        head = await self._ask(replace(request, is_repeatable=not if_absent), _head)
-        return _agreed(request, head.headers.get(_CRC, ""), going.checksum)
+        request = replace(self._request("PutObject", "put", "PUT", key, headers=headers), is_repeatable=not if_absent)
+        _, checksum = await self._bodies.send(request, body, crc64nvme)
+        return checksum
 
     async def begin(self, key: str) -> UploadId:
         headers = {**self._at_rest, **_WHOLE, "x-amz-checksum-algorithm": "CRC64NVME"}
@@ -60,12 +60,10 @@ class WireStore:
     async def put_part(
         self, key: str, upload: UploadId, number: int, body: Body, *, crc64nvme: int | None = None
     ) -> Part:
-        going = _going(body, crc64nvme)
-        request = self._request("UploadPart", f"put part {number} of", "PUT", key, body=going)
         query = [("partNumber", str(number)), ("uploadId", upload)]
-        head = await self._ask(replace(request, query=query), _head)
-        checksum = _agreed(request, head.headers.get(_CRC, ""), going.checksum)
-        return Part(number=number, etag=head.headers.get("etag", ""), size=going.size, crc64nvme=checksum)
+        request = replace(self._request("UploadPart", f"put part {number} of", "PUT", key), query=query)
+        head, checksum = await self._bodies.send(request, body, crc64nvme)
+        return Part(number=number, etag=head.headers.get("etag", ""), size=size_of(body), crc64nvme=checksum)
 
     async def parts(self, key: str, upload: UploadId) -> Sequence[Part]:
         request = self._request("ListParts", "list parts of", "GET", key)
@@ -80,14 +78,14 @@ class WireStore:
 
     async def complete(self, key: str, upload: UploadId, parts: Sequence[Part], *, crc64nvme: int) -> None:
         size = str(sum(part.size for part in parts))
-        headers = {**_WHOLE, _CRC: to_base64(crc64nvme), "x-amz-mp-object-size": size}
+        headers = {**_WHOLE, CRC: to_base64(crc64nvme), "x-amz-mp-object-size": size}
         request = self._request(
             "CompleteMultipartUpload", "complete upload of", "POST", key, headers=headers, body=Held(completion(parts))
         )
         request = replace(request, query=[("uploadId", upload)], seconds=_COMPLETING, is_repeatable=False)
         try:
             said = await self._ask(request, partial(_completed, request))
-            _agreed(request, said.text("ChecksumCRC64NVME"), crc64nvme)
+            agree(request, said.text("ChecksumCRC64NVME"), crc64nvme)
         except BodyRefused as error:
             hint = "the upload has to be begun anew"
             raise IntegrityMismatch(request.op, request.subject, error.detail, hint=hint) from error
@@ -95,7 +93,7 @@ class WireStore:
     async def abort(self, key: str, upload: UploadId) -> None:
         request = self._request("AbortMultipartUpload", "abort upload of", "DELETE", key)
         with contextlib.suppress(UploadMissing):
-            await self._ask(replace(request, query=[("uploadId", upload)]), _head)
+            await self._ask(replace(request, query=[("uploadId", upload)]), only_head)
 
     async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         if length == 0:
@@ -181,28 +179,10 @@ class WireStore:
             raise
 
 
-def _going(body: Body, crc64nvme: int | None) -> Outgoing:
-    if isinstance(body, bytes | memoryview):
-        return Held(body, crc64nvme)
-    return Flowing(body)
-
-
-def _agreed(request: Request, theirs: str, ours: int) -> int:
-    """Return the checksum of a body. Raises BodyRefused when S3 reports another than ours."""
-    if theirs and from_base64(theirs) != ours:
-        raise BodyRefused(request.op, request.subject, f"S3 computed {theirs}, sent was {to_base64(ours)}")
-    return ours
-
-
 def _forget(answer: "asyncio.Future[T]") -> None:
     """Nobody asks for it any more."""
     if not answer.cancelled():
         answer.exception()
-
-
-def _head(head: Head, pieces: Iterator[memoryview]) -> Head:
-    whole(pieces)
-    return head
 
 
 def _document(kind: str, _head: Head, pieces: Iterator[memoryview]) -> Document:
@@ -225,7 +205,7 @@ def _stored(key: str, head: Head, pieces: Iterator[memoryview]) -> Stored:
     """A checksum that S3 composed of the parts' is of no use to us."""
     whole(pieces)
     said = head.headers
-    checksum = said.get(_CRC, "") if said.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT" else ""
+    checksum = said.get(CRC, "") if said.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT" else ""
     try:
         size, modified = int(said["content-length"]), moment(said["last-modified"])
     except (KeyError, ValueError) as error:

@@ -293,3 +293,57 @@ async def test_a_key_is_sent_as_it_is_signed(server, store, key):
     await store.put(key, BODY, crc64nvme=CRC)
     assert unquote(server.asked[0].target) == f"/b/{key}"
     assert "?" not in server.asked[0].target
+
+
+class Reading:
+    """A body that is read while it is sent."""
+
+    size = len(LARGE)
+
+    def read(self, offset, into):
+        into[:] = LARGE[offset : offset + len(into)]
+
+
+LARGE_CRC = {"x-amz-checksum-crc64nvme": to_base64(crc64nvme(LARGE))}
+
+
+async def test_p2_a_server_that_does_not_tell_the_checksum_behind_a_body_gets_bodies_whole(server, store):
+    server.says = [answer(), answer(), answer()]
+    assert await store.put("k", Reading()) == crc64nvme(LARGE)
+    await store.put("k", Reading())
+    framed, *others = server.asked
+    assert len(framed.body) > len(LARGE)
+    assert [asked.body for asked in others] == [LARGE, LARGE]
+    assert all(asked.headers["x-amz-checksum-crc64nvme"] == LARGE_CRC["x-amz-checksum-crc64nvme"] for asked in others)
+
+
+@pytest.mark.parametrize("refused", [refusal(400, "InvalidArgument"), refusal(501, "NotImplemented")])
+async def test_a_server_that_refuses_a_checksum_behind_a_body_gets_it_whole(server, store, refused):
+    server.says = [refused, answer()]
+    assert (await store.put_part("k", UploadId("u"), 1, Reading())).size == len(LARGE)
+    assert server.asked[-1].body == LARGE
+
+
+async def test_a_server_that_told_the_checksum_behind_a_body_once_is_believed(server, store):
+    server.says = [answer(**LARGE_CRC), refusal(403, "AccessDenied")]
+    await store.put("k", Reading())
+    with pytest.raises(StoreDenied):
+        await store.put("k", Reading())
+    assert len(server.asked) == 2
+
+
+async def test_what_is_refused_whole_as_well_says_nothing_about_how_it_came(server, store):
+    denied = refusal(403, "AccessDenied")
+    server.says = [denied, denied, answer(**LARGE_CRC)]
+    with pytest.raises(StoreDenied):
+        await store.put("k", Reading())
+    await store.put("k", Reading())
+    assert len(server.asked[-1].body) > len(LARGE)
+
+
+async def test_a_body_that_another_server_damaged_is_refused_and_may_be_sent_again(server, store):
+    other = {"x-amz-checksum-crc64nvme": to_base64(1)}
+    server.says = [answer(**LARGE_CRC), answer(**other)]
+    await store.put("k", Reading())
+    with pytest.raises(BodyRefused):
+        await store.put("k", Reading())

@@ -33,6 +33,10 @@ def theirs(monkeypatch, method, path, query, headers, keys, region):
     return request.headers["Authorization"]
 
 
+def test_a_parameter_comes_before_those_whose_names_begin_with_its_own():
+    assert canonical([("00", ""), ("0", "")]) == "0=&00="
+
+
 @given(
     method=st.sampled_from(["GET", "PUT", "POST", "HEAD", "DELETE"]),
     key=text,
