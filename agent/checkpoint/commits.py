@@ -33,7 +33,7 @@ from agent.scratch.walk import join
 from agent.store.base import ObjectExists, ObjectStore
 
 MOST_SEGMENTS = 64
-"""More of one life are merged: readers refuse a head that names very many. A Spot rescue stays below it."""
+"""More of one life are merged: readers refuse a head that names a thousand. A Spot rescue stays below it."""
 
 KEEP_SECONDS = 5.0
 """A disk of our own that takes longer is given up."""
@@ -114,8 +114,6 @@ class Commits:
             standing, lines = ledger.standing(), ledger.take(on_the_way=on_the_way)
             if lines:
                 await self._put_lines(ledger, lines)
-            if len(self._segments) > MOST_SEGMENTS:
-                await self._merge_smallest()
             if not self.may_say(standing):
                 subject = f"head of {self._like.checkpoint}"
                 raise HeadHeldBack("put", subject, "an earlier one can't be read and may hold more", hint=HELD_BACK)
@@ -155,7 +153,9 @@ class Commits:
 
     async def _keep(self, commit: Commit) -> None:
         """Write down on this node what the store has acknowledged; without, the next pass has to fetch it."""
-        fresh, self._fresh = self._fresh, []
+        fresh = [each for each in self._fresh if each[0] in commit.head.segments]
+        later = {*self._base, *self._segments}.difference(commit.head.segments)
+        self._fresh = [each for each in self._fresh if each[0] in later]
         if self._cache is not None:
             try:
                 await bounded(self._executor, partial(self._cache.keep, commit, fresh), KEEP_SECONDS)
@@ -198,10 +198,16 @@ class Commits:
             return None if found == body else found
         return None
 
-    async def _merge_smallest(self) -> None:
+    @property
+    def are_many(self) -> bool:
+        """There are so many segments that some should be merged."""
+        return len(self._segments) > MOST_SEGMENTS
+
+    async def merge_smallest(self) -> None:
         """Put one segment in the place of neighbours, half of all: those that are smallest together.
 
-        Neighbours, because a name that is gone hides what older segments say of it, and only that.
+        Neighbours, because a name that is gone hides what older segments say of it, and only that. It takes seconds:
+        commits go on meanwhile, and name it from the next one on.
         """
         half = len(self._segments) // 2
         start = min(range(half), key=lambda at: sum(ref.size for ref in self._segments[at : at + half]))

@@ -51,7 +51,7 @@ SPARE = 64 << 10
 COMMIT_SECONDS = 4.0
 """Between the beginnings of two commits: P3 promises five seconds, and a commit takes a while."""
 LOOK_SECONDS = 0.2
-"""How often it is looked whether so much is new that a commit can't wait."""
+"""How often it is looked whether so much is new that a commit can't wait, and whether segments have to be merged."""
 REPORT_SECONDS = 0.2
 
 SCATTERED = 16
@@ -233,8 +233,10 @@ class Saver:
                     group.create_task(self._commit_now_and_then(is_sent), name="save: commits")
                     if base is not None and self._is_worn(base):
                         group.create_task(self._commits.compact(base), name="save: compaction")
+                    merging = group.create_task(self._merge_now_and_then(), name="save: merges")
                     await self._send_all(base)
                     is_sent.set()
+                    merging.cancel()
         finally:
             self._tell()
             self._survey.close()
@@ -292,6 +294,12 @@ class Saver:
             due = loop.time() + self._commit_every
             if self._ledger.has_news and self._commits.may_say(self._ledger.standing()):
                 await self.commit(on_the_way=True)
+
+    async def _merge_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._commits.are_many:
+                await self._commits.merge_smallest()
 
     async def _walk(self, base: Base | None) -> None:
         """Look at the files that go first, wherever they are, before all others: a full backlog holds up a walk."""

@@ -246,8 +246,12 @@ async def test_p3_the_copy_commits_as_it_goes(root, store, executor):
     assert {head.n for head in heads} <= {commit.head.n for commit in told}
 
 
-async def test_many_commits_are_merged_into_few_segments(root, store, executor, monkeypatch):
-    monkeypatch.setattr("agent.checkpoint.commits.MOST_SEGMENTS", 4)  # a constant: 64 commits take long
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_p3_many_commits_are_merged_into_few_segments_and_none_waits_for_it(
+    root, store, executor, monkeypatch, hangs
+):
+    monkeypatch.setattr("agent.checkpoint.commits.MOST_SEGMENTS", 4)  # constants: 64 commits take long
+    monkeypatch.setattr("agent.checkpoint.save.LOOK_SECONDS", 0.001)
     for number in range(30):
         (root / f"d{number}").mkdir()
         (root / f"d{number}" / "file").write_bytes(b"%d" % number)
@@ -262,12 +266,19 @@ async def test_many_commits_are_merged_into_few_segments(root, store, executor, 
                 commits.append(await saver.commit())
             return stored
 
-    commits = []
+        async def get(self, key, **options):
+            reads.append(key)
+            if hangs:
+                await asyncio.get_running_loop().create_future()
+            return await super().get(key, **options)
+
+    commits, reads = [], []
     saver = a_saver(Committing(store), root, executor, connections=1)
     await saver.copy()
     final = await saver.commit()
     assert len(commits) > 30
-    assert max(len(commit.head.segments) for commit in commits) <= 5
+    assert reads
+    assert hangs or len(final.head.segments) < len(commits) / 2
     assert await tree_of(store, final.head) == tree_on_disk(root)
     disk = tree_on_disk(root)
     for commit in commits[::7]:
