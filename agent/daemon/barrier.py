@@ -1,14 +1,15 @@
-"""Whether Slurm's Epilog waits for us here, found out before anybody needs to know."""
+"""Whether Slurm's Epilog waits for us here, and its Prolog calls us, found out before anybody needs to know."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from agent.daemon.capabilities import Capabilities, Name
 from agent.daemon.whoami import Whoami
 from agent.errors import AgentError
 from agent.processes import Processes
-from agent.slurm.barrier import Barrier, find_barrier
+from agent.slurm.barrier import Barrier, calls_us, find_barrier, scripts
+from agent.slurm.errors import SlurmUnavailable
 from agent.slurm.parse import config
 
 AGAIN: Final = 10.0
@@ -53,13 +54,16 @@ class BarrierWatch:
         node = await self._whoami.slurm_node()
         if node is None:
             self._capabilities.off(Name.BARRIER, "no barrier: no Slurm")
+            self._capabilities.off(Name.PROLOG, "no Slurm")
             return
         try:
-            self.known = found = await find_barrier(config(await node.scontrol.show_config()), self._processes)
+            values = config(await node.scontrol.show_config())
+            self.known = found = await find_barrier(values, self._processes)
         except AgentError as error:
             if self.known is None:
                 self._capabilities.off(Name.BARRIER, f"no barrier: {error.subject}: {error.detail}", error.hint)
             return
+        await self._look_for_prolog(values)
         if _holds(found):
             self._capabilities.on(Name.BARRIER, found.detail)
         elif found.present:
@@ -67,6 +71,18 @@ class BarrierWatch:
             self._capabilities.off(Name.BARRIER, detail, f"set PrologEpilogTimeout to {LEAST:g} s or more")
         else:
             self._capabilities.off(Name.BARRIER, found.detail, "see docs/jobs.md: an idle node may be taken early")
+
+    async def _look_for_prolog(self, values: Mapping[str, str]) -> None:
+        hint = "see docs/jobs.md: jobs start without their files"
+        try:
+            is_there = await calls_us(scripts(values, "Prolog"), self._processes)
+        except SlurmUnavailable as error:
+            self._capabilities.off(Name.PROLOG, f"{error.subject}: {error.detail}", hint)
+            return
+        if is_there:
+            self._capabilities.on(Name.PROLOG, "the Prolog gives jobs their files back")
+        else:
+            self._capabilities.off(Name.PROLOG, "no Prolog of Slurm calls the agent", hint)
 
 
 def _holds(barrier: Barrier) -> bool:

@@ -15,6 +15,7 @@ class Name(StrEnum):
     IMDS = "imds"
     SLURM = "slurm"
     BARRIER = "barrier"
+    PROLOG = "prolog"
     SCRATCH = "scratch"
     BUCKET = "bucket"
     WRITER = "writer"

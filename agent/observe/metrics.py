@@ -27,6 +27,7 @@ CAPABILITIES: Final = (
     "imds",
     "slurm",
     "barrier",
+    "prolog",
     "scratch",
     "bucket",
     "writer",

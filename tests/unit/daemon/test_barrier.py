@@ -33,7 +33,7 @@ class Found:
         return Finished(code=0, out=f"{argv[-1]}\n", err="")
 
 
-def watched(config, *, is_idle=True, seconds=1.0):
+def watched(config, *, is_idle=True, seconds=1.0, name=Name.BARRIER):
     async def scene():
         capabilities, slurm = Capabilities(LoopClock(), lambda name, known: None), Slurm(config)
         watch = BarrierWatch(
@@ -42,7 +42,7 @@ def watched(config, *, is_idle=True, seconds=1.0):
         task = asyncio.create_task(watch.run())
         await asyncio.sleep(seconds)
         task.cancel()
-        return watch, capabilities[Name.BARRIER], slurm.looks
+        return watch, capabilities[name], slurm.looks
 
     return play(scene)
 
@@ -68,3 +68,17 @@ def test_an_evacuation_goes_on_by_what_was_known_when_it_began():
     assert watched("Epilog = /a\n", is_idle=False, seconds=2000)[2] == 1
     assert watched("Epilog = /a\n", seconds=2000)[2] > 3
     assert watched(None, is_idle=False, seconds=100)[2] > 5
+
+
+@pytest.mark.parametrize(
+    ("config", "is_on", "said"),
+    [
+        ("Epilog = /a\nProlog = /b\n", True, "gives jobs their files back"),
+        ("Epilog = /a\nProlog = (null)\n", False, "no Prolog of Slurm calls the agent"),
+        (None, None, ""),
+    ],
+)
+def test_a_prolog_that_is_missing_is_told_where_the_epilog_is_there(config, is_on, said):
+    _, shown, _ = watched(config, name=Name.PROLOG)
+    assert shown.on is is_on
+    assert said in shown.detail
