@@ -139,15 +139,23 @@ class _Tls:
         self._flush()
 
     def receive(self, into: memoryview) -> int:
-        while True:
-            try:
-                return self._decrypted(into)
-            except ssl.SSLWantReadError:
-                self._flush()
-                if not self._refill():
-                    return 0
-            except ssl.SSLZeroReturnError:
+        while (have := self._what_came(into)) is None:
+            self._flush()
+            if not self._refill():
                 return 0
+        return have
+
+    def _what_came(self, into: memoryview) -> int | None:
+        """Return how many bytes are there by now: all the records of a piece, of 16 KiB each. 0 is the end."""
+        have = 0
+        try:
+            while have < len(into) and (count := self._decrypted(into[have:])):
+                have += count
+        except ssl.SSLWantReadError:
+            return have or None
+        except ssl.SSLZeroReturnError:  # it will be said again
+            return have
+        return have
 
     def news(self, into: memoryview) -> int | None:
         if not self._refill():
