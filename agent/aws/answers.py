@@ -19,6 +19,7 @@ EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
 
 _PERMISSIONS = {
     "PutObject": "s3:PutObject",
+    "CopyObject": "s3:GetObject or s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
     "UploadPart": "s3:PutObject",
     "CompleteMultipartUpload": "s3:PutObject",

@@ -16,10 +16,20 @@ from agent.aws.errors import store_errors
 from agent.checksum import crc64nvme as checksum_of
 from agent.checksum import from_base64, to_base64
 from agent.errors import IntegrityMismatch
-from agent.store.base import Body, BodyRefused, Part, Stored, StoreUnavailable, Take, UploadId, UploadMissing
+from agent.store.base import (
+    Body,
+    BodyRefused,
+    Part,
+    Stored,
+    StoreUnavailable,
+    Take,
+    UploadId,
+    UploadMissing,
+    check_copy,
+)
 
 _COMPLETING = 600.0
-"""Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference)."""
+"""Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference), and for CopyObject."""
 
 _PIECE = 1024 * 1024
 _REGION = "x-amz-bucket-region"
@@ -60,6 +70,24 @@ class S3Store:
             )
         self._agree("put", key, said, checksum)
         return checksum
+
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        owner = self._common.get("ExpectedBucketOwner")
+        async with self._request("copy", key, seconds=_COMPLETING):
+            said = await self._client.copy_object(
+                **self._common,
+                **self._at_rest,
+                **({"ExpectedSourceBucketOwner": owner} if owner else {}),
+                Key=key,
+                CopySource={"Bucket": self._bucket, "Key": source},
+                ChecksumAlgorithm="CRC64NVME",
+            )
+        try:
+            self._agree("copy", key, said["CopyObjectResult"], crc64nvme)
+        except BodyRefused as error:
+            raise IntegrityMismatch("copy", self._url(key), error.detail) from error
+        if "ChecksumCRC64NVME" not in said["CopyObjectResult"]:
+            check_copy("copy", self._url(key), await self.head(key), size=size, crc64nvme=crc64nvme)
 
     async def begin(self, key: str) -> UploadId:
         async with self._request("begin upload of", key):

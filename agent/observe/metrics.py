@@ -65,7 +65,7 @@ IMDS_OUTCOMES: Final = (
 )
 SLURM_COMMANDS: Final = ("show-node", "show-config", "drain", "undrain", "requeue", "squeue", "scancel", OTHER)
 SLURM_OUTCOMES: Final = ("ok", "failed", "timed-out", OTHER)
-S3_OPERATIONS: Final = ("put", "begin", "put_part", "parts", "complete", "abort", "get", "head", "list", OTHER)
+S3_OPERATIONS: Final = ("put", "copy", "begin", "put_part", "parts", "complete", "abort", "get", "head", "list", OTHER)
 S3_OUTCOMES: Final = ("ok", "unavailable", "denied", "missing", "exists", "refused", "upload_missing", OTHER)
 
 

@@ -16,11 +16,14 @@ Contract of every implementation, checked by one suite in tests/contract:
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
-from agent.errors import NotFound, PermanentError, TransientError
+from agent.errors import IntegrityMismatch, NotFound, PermanentError, TransientError
 
 UploadId = NewType("UploadId", str)
+
+MOST_COPIED: Final = 5 << 30
+"""Bytes of the largest object that one copy takes (S3 API reference, "CopyObject"); StoreDenied for more."""
 
 
 class Flow(Protocol):
@@ -89,9 +92,23 @@ class Stored:
     crc64nvme: int | None = None
 
 
+def check_copy(op: str, subject: str, stored: Stored, *, size: int, crc64nvme: int) -> None:
+    """Raise IntegrityMismatch when what a copy made is not what it was to be made of."""
+    if stored.size != size or stored.crc64nvme not in {None, crc64nvme}:
+        raise IntegrityMismatch(op, subject, f"{stored.size} bytes of {size}, or with another checksum, were copied")
+
+
 class ObjectStore(Protocol):
     async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
         """Store `body` at `key`, with `if_absent` only where nothing is (else ObjectExists); return its checksum."""
+        ...
+
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        """Have the store make the object at `key` out of the one at `source`, which has this size and checksum.
+
+        No byte of it passes through here. May take minutes when it is large (at most MOST_COPIED). Raises ObjectMissing
+        when there is no `source`, IntegrityMismatch when it is another than was said: then nobody may refer to `key`.
+        """
         ...
 
     async def begin(self, key: str) -> UploadId:

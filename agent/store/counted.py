@@ -27,6 +27,7 @@ class Operation(StrEnum):
     """What is asked of a store. `list` counts whole listings, not pages; `get` fetches, too."""
 
     PUT = "put"
+    COPY = "copy"
     BEGIN = "begin"
     PUT_PART = "put_part"
     PARTS = "parts"
@@ -87,6 +88,10 @@ class Counted:
             checksum = await self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
         self._bytes_up += size_of(body)
         return checksum
+
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        with self._counting(Operation.COPY):
+            await self._store.copy(source, key, size=size, crc64nvme=crc64nvme)
 
     async def begin(self, key: str) -> UploadId:
         with self._counting(Operation.BEGIN):

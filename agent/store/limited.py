@@ -18,6 +18,9 @@ class Limited:
         await self._wait_for(body)
         return await self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
 
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        await self._store.copy(source, key, size=size, crc64nvme=crc64nvme)
+
     async def begin(self, key: str) -> UploadId:
         return await self._store.begin(key)
 

@@ -22,6 +22,7 @@ from agent.store.base import (
     Take,
     UploadId,
     UploadMissing,
+    check_copy,
 )
 
 _PIECE = 256 * 1024
@@ -59,6 +60,11 @@ class MemoryStore:
         data, found = _accepted("put", key, body, crc64nvme)
         self._store(key, data, found)
         return found
+
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        found = await self.head(source)
+        check_copy("copy", key, found, size=size, crc64nvme=crc64nvme)
+        self._store(key, self._objects[source].data, crc64nvme)
 
     async def begin(self, key: str) -> UploadId:
         upload = UploadId(f"upload-{next(self._numbers)}")

@@ -48,6 +48,9 @@ class Retrying:
     async def put(self, key: str, body: Body, *, crc64nvme: int | None = None, if_absent: bool = False) -> int:
         return await self._persist(lambda: self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent))
 
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        await self._persist(lambda: self._store.copy(source, key, size=size, crc64nvme=crc64nvme))
+
     async def begin(self, key: str) -> UploadId:
         return await self._persist(lambda: self._store.begin(key))
 

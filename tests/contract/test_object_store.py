@@ -265,6 +265,38 @@ async def test_a_listing_has_more_than_a_page(store):
     assert await keys(store, "many/") == names
 
 
+@pytest.mark.parametrize("key", ["p/f1/a", "odd/a b", "odd/100%41+ü", "odd/q?x=1&y#z"])
+async def test_a_copy_is_another_object_with_the_same_bytes(store, key):
+    await put(store, key)
+    await store.copy(key, "new/place", size=len(TEXT), crc64nvme=crc64nvme(TEXT))
+    await put(store, key, b"replaced")
+    assert await store.get("new/place") == TEXT
+    stored = await store.head("new/place")
+    assert (stored.size, stored.crc64nvme) == (len(TEXT), crc64nvme(TEXT))
+
+
+async def test_an_object_of_several_parts_is_copied_with_the_checksum_of_the_whole(store):
+    first, second = os.urandom(5 * MIB), b"the end"
+    upload = await store.begin("big")
+    parts = [await put_part(store, "big", upload, n, data) for n, data in ((1, first), (2, second))]
+    await store.complete("big", upload, parts, crc64nvme=crc64nvme(first + second))
+    await store.copy("big", "copy", size=5 * MIB + len(second), crc64nvme=crc64nvme(first + second))
+    assert await store.get("copy") == first + second
+
+
+async def test_there_is_no_copy_of_what_is_missing(store):
+    with pytest.raises(ObjectMissing):
+        await store.copy("nothing", "copy", size=1, crc64nvme=0)
+    with pytest.raises(ObjectMissing):
+        await store.head("copy")
+
+
+async def test_a_copy_of_something_else_than_was_said_is_a_mismatch_and_not_tried_again(store):
+    await put(store, "a")
+    with pytest.raises(IntegrityMismatch):
+        await store.copy("a", "copy", size=len(TEXT), crc64nvme=crc64nvme(TEXT) ^ 1)
+
+
 async def test_parts_become_one_object_with_the_checksum_of_the_whole(store):
     first, second = os.urandom(5 * MIB), b"the end"
     upload = await store.begin("big")

@@ -28,6 +28,9 @@ class FlakyStore:
             "put", key, lambda: self._store.put(key, body, crc64nvme=crc64nvme, if_absent=if_absent)
         )
 
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        await self._call("copy", key, lambda: self._store.copy(source, key, size=size, crc64nvme=crc64nvme))
+
     async def begin(self, key: str) -> UploadId:
         return await self._call("begin", key, lambda: self._store.begin(key))
 

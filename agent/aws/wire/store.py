@@ -18,14 +18,16 @@ from agent.aws.wire.cord import Cord
 from agent.aws.wire.documents import Document, Listed, completion, newest
 from agent.aws.wire.line import Heard, whole
 from agent.aws.wire.message import Head, moment
+from agent.aws.wire.signature import encoded
 from agent.checksum import from_base64, to_base64
 from agent.errors import IntegrityMismatch
-from agent.store.base import Body, BodyRefused, Part, Stored, Take, UploadId, UploadMissing
+from agent.store.base import Body, BodyRefused, Part, Stored, Take, UploadId, UploadMissing, check_copy
 
 T = TypeVar("T")
 
 _COMPLETING: Final = 600.0
-"""Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference)."""
+"""Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference), and for CopyObject."""
+_CRC64NVME: Final = {"x-amz-checksum-algorithm": "CRC64NVME"}
 _WHOLE: Final = {"x-amz-checksum-type": "FULL_OBJECT"}
 
 
@@ -49,8 +51,19 @@ class WireStore:
         _, checksum = await self._bodies.send(request, body, crc64nvme)
         return checksum
 
+    async def copy(self, source: str, key: str, *, size: int, crc64nvme: int) -> None:
+        owner = {f"x-amz-source-{name.removeprefix('x-amz-')}": value for name, value in self._owner.items()}
+        headers = {**self._at_rest, **_CRC64NVME, **owner, "x-amz-copy-source": encoded(f"{self._bucket}/{source}")}
+        request = replace(self._request("CopyObject", "copy", "PUT", key, headers=headers), seconds=_COMPLETING)
+        said = await self._ask(request, partial(_done, request, "CopyObjectResult"))
+        if checksum := said.text("ChecksumCRC64NVME"):
+            with _for_good():
+                agree(request, checksum, crc64nvme)
+        else:
+            check_copy(request.op, request.subject, await self.head(key), size=size, crc64nvme=crc64nvme)
+
     async def begin(self, key: str) -> UploadId:
-        headers = {**self._at_rest, **_WHOLE, "x-amz-checksum-algorithm": "CRC64NVME"}
+        headers = {**self._at_rest, **_WHOLE, **_CRC64NVME}
         request = self._request("CreateMultipartUpload", "begin upload of", "POST", key, headers=headers)
         said = await self._ask(
             replace(request, query=[("uploads", "")]), partial(_document, "InitiateMultipartUploadResult")
@@ -83,12 +96,9 @@ class WireStore:
             "CompleteMultipartUpload", "complete upload of", "POST", key, headers=headers, body=Held(completion(parts))
         )
         request = replace(request, query=[("uploadId", upload)], seconds=_COMPLETING, is_repeatable=False)
-        try:
-            said = await self._ask(request, partial(_completed, request))
+        with _for_good(hint="the upload has to be begun anew"):
+            said = await self._ask(request, partial(_done, request, "CompleteMultipartUploadResult"))
             agree(request, said.text("ChecksumCRC64NVME"), crc64nvme)
-        except BodyRefused as error:
-            hint = "the upload has to be begun anew"
-            raise IntegrityMismatch(request.op, request.subject, error.detail, hint=hint) from error
 
     async def abort(self, key: str, upload: UploadId) -> None:
         request = self._request("AbortMultipartUpload", "abort upload of", "DELETE", key)
@@ -189,10 +199,19 @@ def _document(kind: str, _head: Head, pieces: Iterator[memoryview]) -> Document:
     return Document(whole(pieces), kind)
 
 
-def _completed(request: Request, head: Head, pieces: Iterator[memoryview]) -> Document | Answer:
+@contextlib.contextmanager
+def _for_good(*, hint: str = "") -> Iterator[None]:
+    """Raise IntegrityMismatch where sending the same again would make the same."""
+    try:
+        yield
+    except BodyRefused as error:
+        raise IntegrityMismatch(error.op, error.subject, error.detail, hint=hint) from error
+
+
+def _done(request: Request, kind: str, head: Head, pieces: Iterator[memoryview]) -> Document | Answer:
     """S3 begins with a 200 and white space while it works: what became of it is in the body."""
     raw = whole(pieces).lstrip()
-    document = Document(raw, "CompleteMultipartUploadResult", "Error")
+    document = Document(raw, kind, "Error")
     return refusal(request.operation, head, raw, status=500) if document.kind == "Error" else document
 
 

@@ -11,7 +11,7 @@ import pytest
 from agent.aws.wire.opening import open_wire
 from agent.checksum import crc64nvme, to_base64
 from agent.errors import IntegrityMismatch
-from agent.store.base import BodyRefused, StoreDenied, StoreUnavailable, UploadId
+from agent.store.base import BodyRefused, ObjectMissing, StoreDenied, StoreUnavailable, UploadId
 from tests.fakes.scripted import Say, Scripted, answer, refusal
 
 MIB = 1024 * 1024
@@ -347,3 +347,57 @@ async def test_a_body_that_another_server_damaged_is_refused_and_may_be_sent_aga
     await store.put("k", Reading())
     with pytest.raises(BodyRefused):
         await store.put("k", Reading())
+
+
+COPIED = "<CopyObjectResult><ETag>e</ETag>%s</CopyObjectResult>"
+
+
+def copied(crc=None):
+    checksum = "" if crc is None else f"<ChecksumCRC64NVME>{to_base64(crc)}</ChecksumCRC64NVME>"
+    return answer(body=(COPIED % checksum).encode())
+
+
+async def copy(store):
+    await store.copy("a b", "k", size=len(BODY), crc64nvme=CRC)
+
+
+async def test_a_copy_names_its_source_and_asks_for_the_checksum_that_we_compare(server):
+    server.says = [copied(CRC)]
+    async with opened(server, expected_bucket_owner="111122223333") as store:
+        await copy(store)
+    headers = server.asked[0].headers
+    assert (server.asked[0].method, headers["x-amz-copy-source"]) == ("PUT", "b/a%20b")
+    assert headers["x-amz-checksum-algorithm"] == "CRC64NVME"
+    assert headers["x-amz-source-expected-bucket-owner"] == headers["x-amz-expected-bucket-owner"] == "111122223333"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("InternalError", StoreUnavailable), ("SlowDown", StoreUnavailable), ("NoSuchKey", ObjectMissing)],
+)
+async def test_p2_a_copy_that_begins_well_and_ends_in_an_error_is_none(server, store, code, kind):
+    server.says = [answer(body=b"  \n" + refusal(200, code).raw.partition(b"\r\n\r\n")[2])]
+    with pytest.raises(kind, match=code):
+        await copy(store)
+
+
+async def test_a_copy_with_another_checksum_is_a_mismatch_and_not_made_again(server, store):
+    server.says = [copied(CRC ^ 1)]
+    with pytest.raises(IntegrityMismatch, match="S3 computed"):
+        await copy(store)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+async def test_of_a_copy_whose_checksum_is_not_told_the_store_is_asked_what_it_is(server, store, is_same):
+    about = {
+        "Last_Modified": "Mon, 23 Nov 2026 09:15:00 GMT",
+        "x_amz_checksum_crc64nvme": to_base64(CRC ^ (not is_same)),
+    }
+    raw = answer(body=BODY, **about).raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    server.says = [copied(), Say(raw)]
+    if is_same:
+        await copy(store)
+    else:
+        with pytest.raises(IntegrityMismatch):
+            await copy(store)
+    assert [asked.method for asked in server.asked] == ["PUT", "HEAD"]

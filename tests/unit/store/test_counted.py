@@ -42,7 +42,8 @@ async def test_each_call_counts_once_and_bytes_go_both_ways():
     await store.abort("b", upload)
     await store.get("a", offset=1)
     await store.head("a")
-    assert sorted([found.key async for found in store.list("")]) == ["a", "b"]
+    await store.copy("a", "c", size=len(BODY), crc64nvme=CRC)
+    assert sorted([found.key async for found in store.list("")]) == ["a", "b", "c"]
     snapshot = store.snapshot()
     assert {op: ends["ok"] for op, ends in snapshot["requests"].items()} == dict.fromkeys(snapshot["requests"], 1)
     assert (snapshot["bytes_up"], snapshot["bytes_down"]) == (2 * len(BODY), len(BODY) - 1)

@@ -34,3 +34,14 @@ def test_a_pause_is_not_made_up_for_in_a_burst():
         return asyncio.get_running_loop().time() - began
 
     assert abs(play(scene) - 2.0) < 1e-6
+
+
+def test_a_copy_that_the_store_makes_waits_for_nobody():
+    async def scene():
+        store, body = Limited(MemoryStore(), bytes_per_second=MIB), bytes(MIB)
+        await store.put("a", body, crc64nvme=crc64nvme(body))
+        began = asyncio.get_running_loop().time()
+        await store.copy("a", "b", size=MIB, crc64nvme=crc64nvme(body))
+        return asyncio.get_running_loop().time() - began
+
+    assert play(scene) == 0.0

@@ -202,3 +202,11 @@ async def test_a_fetch_that_breaks_off_goes_on_where_it_stopped(breaks):
     await retrying.fetch("a", lambda piece: taken.append(bytes(piece)), offset=2, length=8)
     assert b"".join(taken) == data[2:]
     assert [offset + length for offset, length in store.asked] == [10] * len(store.asked)
+
+
+async def test_a_copy_whose_reply_was_lost_is_made_again():
+    desk = Desk(failing(2, after=True))
+    await desk.put()
+    await desk.store.copy("a", "b", size=len(BODY), crc64nvme=CRC)
+    assert desk.flaky.calls == ["put a", "copy b", "copy b"]
+    assert await desk.memory.get("b") == BODY
