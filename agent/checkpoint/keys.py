@@ -30,6 +30,7 @@ _HEAD = re.compile(
 _PASS = rf"data/{_WRITER}/{_ID}"
 _SEGMENT = re.compile(rf"{_PASS}/seg-{_COUNTER}\.jsonl\.gz", re.ASCII)
 _DATA = re.compile(rf"{_PASS}/(?:f{_COUNTER}/{_ESCAPED}|p{_COUNTER}\.tar|seg-{_COUNTER}\.jsonl\.gz)", re.ASCII)
+_PACK = re.compile(rf"{_PASS}/p{_COUNTER}\.tar", re.ASCII)
 _CHECKPOINT = re.compile(_ID, re.ASCII)
 
 
@@ -135,6 +136,11 @@ def is_data_key(key: str) -> bool:
 
 def is_segment_key(key: str) -> bool:
     return _SEGMENT.fullmatch(key) is not None
+
+
+def is_pack_key(key: str) -> bool:
+    """Whether several files may share the object."""
+    return _PACK.fullmatch(key) is not None
 
 
 def begun_key(*, cluster: str, writer: str, at: datetime) -> str:

@@ -31,6 +31,7 @@ from agent.checkpoint.outline import pass_of
 from agent.checkpoint.packing import Packing
 from agent.checkpoint.part import Part
 from agent.checkpoint.receipts import Receipts
+from agent.checkpoint.refresh import Refresh
 from agent.checkpoint.sending import Sending
 from agent.checkpoint.streams import Streams
 from agent.checkpoint.survey import Survey
@@ -68,11 +69,11 @@ class Saver:
     `store` tries again by itself: what it raises is permanent. `receipts` carry on where an earlier life of the same
     checkpoint was cut. `executor` runs everything that blocks; it should have a thread for each connection. `report`
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
-    are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is stored
-    again rather than referred to, so that no head outlives its data; None: however long ago. `only` are complete paths:
-    of the tree nothing else is saved. `connections` bodies are sent at once, up to `most_connections` while more are
-    faster together. Files that `priority` matches go before all others; what
-    can't become whole within `horizon` comes last.
+    are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is copied
+    in the store, or sent again, rather than referred to, so that no head outlives its data; None: however long ago.
+    `only` are complete paths: of the tree nothing else is saved. `connections` bodies are sent at once, up to
+    `most_connections` while more are faster together. Files that `priority` matches go before all others; what can't
+    become whole within `horizon` comes last.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Saver:
         self._ranks = Ranks(priority)
         self._choice = choice or Choice()
         self._since = None if refresh_after is None else clock.now() - refresh_after
+        self._since_id = id_at(self._since) if self._since else ""
         self._receipts = receipts
         self._executor = executor
         self._report = report
@@ -159,11 +161,20 @@ class Saver:
             clock=clock,
             quiesced=quiesced,
         )
+        self._refresh = Refresh(
+            store=store,
+            prefix=prefix,
+            since=self._since_id,
+            executor=executor,
+            new_pack_key=self._uploads.new_pack_key,
+            new_key=self._uploads.new_key,
+        )
         self._sending = Sending(
             trees=self._survey.trees,
             backlog=self._backlog,
             uploads=self._uploads,
             packing=packing,
+            refresh=self._refresh,
             ledger=self._ledger,
             links=self._links,
             clock=clock,
@@ -205,7 +216,7 @@ class Saver:
     @property
     def trouble(self) -> tuple[str, ...]:
         """What went wrong and did not stop the copy, as sentences."""
-        others = (self._receipts.trouble, self._opening.trouble)
+        others = (self._receipts.trouble, self._opening.trouble, self._refresh.trouble)
         return (*self._ledger.troubles, *(sentence for sentence in others if sentence))
 
     @property
@@ -254,8 +265,7 @@ class Saver:
 
     def _is_worn(self, base: Base) -> bool:
         """Return whether the segments of a base are too many, or some of them too old."""
-        since = id_at(self._since) if self._since else ""
-        is_old = any(pass_of(ref.key) < since for ref in base.head.segments)
+        is_old = any(pass_of(ref.key) < self._since_id for ref in base.head.segments)
         return is_old or len(base.layers) > MOST_LAYERS or is_scattered(base.head)
 
     async def _open_base(self) -> Base | None:
@@ -263,6 +273,7 @@ class Saver:
         if base is not None:
             self._commits.build_on(base)
             self._ledger.build_on(base.head.totals)
+            self._refresh.build_on(base)
         elif self._opening.unread is not None and self._opening.unread.checkpoint == self.checkpoint:
             self._commits.keep_below(self._opening.unread)
         elif self._opening.is_blind:
@@ -310,8 +321,7 @@ class Saver:
         self._backlog.close()
 
     async def _walk_part(self, base: Base | None, part: Part) -> None:
-        since = id_at(self._since) if self._since else ""
-        async for found in self._survey.slices(base, since=since, adopted=self._adopted, part=part):
+        async for found in self._survey.slices(base, since=self._since_id, adopted=self._adopted, part=part):
             for problem in found.problems:
                 self._ledger.add_problem(problem)
             for change in found.changes:

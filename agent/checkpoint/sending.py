@@ -16,6 +16,7 @@ from agent.checkpoint.lane import Slice
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
 from agent.checkpoint.packing import ATTEMPTS, Packing
+from agent.checkpoint.refresh import Refresh
 from agent.checkpoint.transfer import Transfer
 from agent.checkpoint.uploads import Uploads
 from agent.clock import Clock
@@ -39,6 +40,7 @@ class Sending:
         backlog: Backlog,
         uploads: Uploads,
         packing: Packing,
+        refresh: Refresh,
         ledger: Ledger,
         links: Links,
         clock: Clock,
@@ -51,6 +53,7 @@ class Sending:
         self._backlog = backlog
         self._uploads = uploads
         self._packing = packing
+        self._refresh = refresh
         self._ledger = ledger
         self._links = links
         self._clock = clock
@@ -83,6 +86,13 @@ class Sending:
             self._ledger.settle(waiting, replace(entry, name=waiting.entry.name), shared=True)
 
     async def _pack(self, jobs: list[Job]) -> None:
+        """Store small files: all that have to be read in one pack."""
+        if unread := [job for job in jobs if not await self._refreshed(job)]:
+            await self._pack_anew(unread)
+        self._backlog.finish_pack(len(jobs))
+        await self._uploads.write_receipts()
+
+    async def _pack_anew(self, jobs: list[Job]) -> None:
         """Read small files into a pack and store it; those that are not small any more go their own way."""
         packed = await self._run(partial(self._packing.pack, jobs, self._uploads.new_pack_key()))
         await self._uploads.put_pack(packed)
@@ -93,10 +103,24 @@ class Sending:
         for job in packed.unfit:
             job.alone = True
             self._backlog.put_now(job)
-        self._backlog.finish_pack(len(jobs))
-        await self._uploads.write_receipts()
+
+    async def _refreshed(self, job: Job) -> bool:
+        """Have old bytes of a file copied in the store; return False when the file has to be read."""
+        if (entry := await self._refresh.entry(job)) is None:
+            return False
+        self._uploads.refer(self._ledger.path_of(job), entry)
+        self.settle(job, entry)
+        return True
 
     async def _store(self, job: Job) -> None:
+        """Store a file that is in no pack."""
+        if await self._refreshed(job):
+            await self._uploads.write_receipts()
+            self._backlog.finish()
+        else:
+            await self._store_anew(job)
+
+    async def _store_anew(self, job: Job) -> None:
         """Store a file of one request, again when it changed meanwhile; begin with one that is larger."""
         for attempts_left in reversed(range(ATTEMPTS)):
             at = self._clock.now()

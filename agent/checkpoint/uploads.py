@@ -70,6 +70,24 @@ class Uploads:
     def new_pack_key(self) -> str:
         return pack_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter))
 
+    def new_key(self, job: Job) -> str:
+        return file_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter), name=job.entry.name)
+
+    def refer(self, path: bytes, entry: Entry) -> None:
+        """Note that the bytes of a file are stored as its entry says."""
+        if entry.ref is not None and not entry.torn:
+            receipt = ObjectReceipt(
+                path=path,
+                signature=signature(entry.stat),
+                key=entry.ref.key,
+                offset=entry.ref.offset,
+                crc64nvme=entry.ref.crc64nvme,
+                extents=entry.extents,
+                xattrs=entry.xattrs,
+                settled=not entry.unsettled,
+            )
+            self._receipts.stored(receipt)
+
     async def put_pack(self, packed: Packed) -> None:
         """Store a pack, and note whose bytes are in it; nothing is sent when it has no members."""
         if packed.body:
@@ -94,7 +112,7 @@ class Uploads:
 
     async def begin(self, job: Job, path: bytes, source: Source, *, settled: bool) -> Transfer:
         """Begin the upload of a large file."""
-        key = self._new_key(job)
+        key = self.new_key(job)
         upload = await self._store.begin(full(self._prefix, key))
         receipt = UploadReceipt(
             path=path,
@@ -164,7 +182,7 @@ class Uploads:
         """Return where the bytes of a file are stored: those that are already, or those that are sent."""
         if (same := await self._same(job, path, source)) is not None:
             return same
-        key = self._new_key(job)
+        key = self.new_key(job)
         body, checksum = await self._body(source, 0, source.length, torn=torn)
         stored = await self._put_object(key, body, checksum)
         return ObjectRef(key=key, offset=0, length=source.length, crc64nvme=stored)
@@ -227,9 +245,6 @@ class Uploads:
         """Drop an upload that came to nothing. Raises StoreDenied where only the bucket's own rule may."""
         await self._store.abort(full(self._prefix, transfer.key), transfer.upload)
 
-    def _new_key(self, job: Job) -> str:
-        return file_key(writer=self._writer, pass_id=self._pass_id, counter=next(self._counter), name=job.entry.name)
-
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
@@ -250,19 +265,9 @@ class Uploads:
         )
 
     def _done(self, job: Job, path: bytes, found: Source, ref: ObjectRef | None, *, torn: bool, settled: bool) -> Entry:
-        if ref is not None and not torn:
-            receipt = ObjectReceipt(
-                path=path,
-                signature=signature(found.stat),
-                key=ref.key,
-                offset=ref.offset,
-                crc64nvme=ref.crc64nvme,
-                extents=found.extents,
-                xattrs=found.xattrs,
-                settled=settled,
-            )
-            self._receipts.stored(receipt)
-        return entry_of(job, found, ref=ref, torn=torn, settled=settled)
+        entry = entry_of(job, found, ref=ref, torn=torn, settled=settled)
+        self.refer(path, entry)
+        return entry
 
 
 def entry_of(job: Job, found: Source, *, ref: ObjectRef | None, torn: bool, settled: bool) -> Entry:

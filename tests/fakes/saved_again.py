@@ -19,6 +19,16 @@ class Later:
         return datetime.now(UTC) + timedelta(minutes=2)
 
 
+class Days:
+    """A wall clock so many days ahead."""
+
+    def __init__(self, days):
+        self._ahead = timedelta(days=days)
+
+    def now(self):
+        return datetime.now(UTC) + self._ahead
+
+
 class Node:
     """A node whose scratch is saved again and again: each time another checkpoint, over what its disk knows."""
 

@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ import pytest
 from agent.aws.session import open_store
 from agent.chance import SystemChance
 from agent.checkpoint import head as heads
+from agent.checkpoint.cache import Cache
 from agent.checkpoint.keys import full, new_id
 from agent.clock import SystemClock
 from agent.model.checkpoint import CheckpointId
+from agent.store.counted import Counted
 from tests.fakes.saved import PREFIX, a_saver, directories, head_of_all, newest_head, stored, tree_of, tree_on_disk
+from tests.fakes.saved_again import Days
 from tests.fakes.saving import COMMIT_SECONDS, CONNECTIONS, PART
 
 pytestmark = pytest.mark.s3
@@ -68,6 +72,26 @@ async def test_p2_a_tree_in_s3_is_the_tree_on_the_disk(root, bucket, executor):
         assert commit.head.complete
         assert await tree_of(store, commit.head) == tree_on_disk(root)
         assert commit.head == await newest_head(store)
+
+
+async def test_p3_what_is_too_old_to_be_referred_to_is_copied_by_the_store(root, bucket, tmp_path, executor):
+    plant(root, 2)
+    cache = Cache(tmp_path / "base", place=bucket)
+    async with open_store(bucket=bucket, connections=9) as opened:
+        store = Counted(opened)
+        for day in (0.1, 5, 8):
+            (root / f"{day}").write_bytes(b"%f" % day)
+            sent_before = store.snapshot()["bytes_up"]
+            checkpoint = new_id(Days(day), SystemChance())
+            how = {"cache": cache, "clock": Days(day), "refresh_after": timedelta(days=7), "checkpoint": checkpoint}
+            saver = a_saver(store, root, executor, connections=8, part_size=PART, pack_below=10_000, **how)
+            await saver.copy()
+            commit = await saver.commit()
+        assert (commit.head.complete, saver.trouble) == (True, ())
+        assert await tree_of(opened, commit.head) == tree_on_disk(root)
+        said = store.snapshot()
+        assert said["requests"]["copy"]["ok"] > 2
+        assert said["bytes_up"] - sent_before < PART
 
 
 async def one_life(bucket, root, receipts, checkpoint, kill_after):

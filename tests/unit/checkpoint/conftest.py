@@ -1,9 +1,12 @@
 import os
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from tests.fakes.saved_again import Node
 from tests.fakes.shelf import Shelf
 
 
@@ -14,8 +17,15 @@ def shelf():
 
 @pytest.fixture(scope="module")
 def executor():
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(6) as pool:
         yield pool
+
+
+@pytest.fixture
+def node(executor):
+    # A disk: /tmp may be a tmpfs, whose times tell of no write through mmap; /var/tmp outlives a reboot (hier(7)).
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Node(Path(directory), executor)
 
 
 @pytest.fixture

@@ -22,20 +22,7 @@ from agent.model.checkpoint import EntryType, SegmentRef, Totals
 from tests.fakes.checkpoints import a_head
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import directories, tree_of, tree_on_disk
-from tests.fakes.saved_again import Node, plant
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def node(executor):
-    # A disk: /tmp may be a tmpfs, whose times tell of no write through mmap; /var/tmp outlives a reboot (hier(7)).
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        yield Node(Path(directory), executor)
+from tests.fakes.saved_again import Days, Node, plant
 
 
 async def totals_of(store, head):
@@ -277,16 +264,6 @@ async def test_a_scan_says_what_is_not_saved_and_since_when(node):
     changed = datetime.fromtimestamp((node.root / "new").stat().st_ctime_ns / 1e9, UTC)
     assert (looked.files, looked.bytes, looked.oldest_change, looked.total_files) == (1, 5, changed, 24)
     assert looked.cpu_seconds > 0
-
-
-class Days:
-    """A wall clock so many days ahead."""
-
-    def __init__(self, days):
-        self._ahead = timedelta(days=days)
-
-    def now(self):
-        return datetime.now(UTC) + self._ahead
 
 
 async def test_what_is_too_old_to_be_referred_to_is_stored_again(node):
