@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from agent.aws.answers import TRUST
 
-PIECE: Final = 256 * 1024
+PIECE: Final = 512 * 1024
 CONNECT_SECONDS: Final = 3.0
 
 
