@@ -35,7 +35,7 @@ ROUNDS = 3
 QUICK = 200
 """How many times smaller the workloads of --quick are."""
 FORGOTTEN = 6.0
-"""Seconds until ext4 gives away inodes of files that were removed as readily as others: before, it searches for each."""
+"""Seconds until ext4 gives away the inodes of removed files as readily as others: before, it searches for each."""
 FAR_MS = 30
 FAR = "W3"
 FAR_TARGETS = {"s5cmd": 5.0, "aws s3 sync": 30.0}
