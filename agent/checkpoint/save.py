@@ -47,6 +47,8 @@ from agent.store.base import ObjectStore
 MIB = 1 << 20
 MOST_LAYERS = 8
 """More segments of earlier passes are made into one: each of them is read by whoever reads the checkpoint."""
+PACKS = 0.75
+"""How many packs are made at once, for each of as many as its connections could send: by default 12, which take 96 MB."""
 SPARE = 64 << 10
 """What the members of a pack may take more than was reckoned: long names."""
 COMMIT_SECONDS = 4.0
@@ -127,7 +129,7 @@ class Saver:
         self._pass_id = new_id(clock, chance)
         self._links = Links()
         self._horizon = horizon or Horizon(None)
-        packs = max(1, connections * part_size // pack_size)
+        packs = max(1, int(PACKS * connections * part_size / pack_size))
         self._backlog = Backlog(
             pack_below=pack_below,
             pack_size=pack_size,
