@@ -48,7 +48,7 @@ MIB = 1 << 20
 MOST_LAYERS = 8
 """More segments of earlier passes are made into one: each of them is read by whoever reads the checkpoint."""
 PACKS = 0.75
-"""How many packs are made at once, for each of as many as its connections could send: by default 12, which take 96 MB."""
+"""How many packs are made at once, as a share of what its connections could send: by default 12, which take 96 MB."""
 SPARE = 64 << 10
 """What the members of a pack may take more than was reckoned: long names."""
 COMMIT_SECONDS = 4.0
