@@ -111,7 +111,8 @@ class Commits:
         after it, and takes what can wait (`Ledger.take`).
         """
         async with self._committing:
-            standing, lines = ledger.standing(), ledger.take(on_the_way=on_the_way)
+            lines = ledger.take(on_the_way=on_the_way)
+            standing = ledger.standing()
             if lines:
                 await self._put_lines(ledger, lines)
             if not self.may_say(standing):

@@ -70,6 +70,8 @@ class Line:
     home: Directory
     entries: list[Entry]
     gone: list[bytes]
+    is_new: bool = False
+    """No segment has its directory."""
 
     @property
     def says_much(self) -> bool:
@@ -128,11 +130,14 @@ class Ledger:
     def meet(self, change: Change) -> list[Job]:
         """Take in what differs in a directory; return the files that have to be stored."""
         home = change.home if change.home.stat is None else replace(change.home, stat=None, xattrs={})
-        self._counts.directories += int(change.is_first and not change.is_known) - change.lost_directories
+        is_new = change.is_first and not change.is_known
+        self._counts.directories += int(is_new) - change.lost_directories
         is_hidden = change.instead is not None and change.instead.is_stored
         gone = [] if is_hidden else change.gone
         if change.home.stat is not None or gone:
-            self._line(change.home).gone += gone
+            line = self._line(change.home)
+            line.gone += gone
+            line.is_new = line.is_new or is_new
         for entry in change.lost:
             self._counts.take(entry)
         jobs = []
@@ -221,7 +226,10 @@ class Ledger:
             self._more_troubles += 1
 
     def standing(self) -> Standing:
+        """Return what a head says that is written once what `take` returned last is in a segment."""
         totals = self._counts.totals()
+        waiting = sum(line.is_new for line in self._lines.values())
+        totals = replace(totals, directories=max(0, totals.directories - waiting))
         left = self._left()
         return Standing(totals=totals, left=left, complete=self.walked and not left.files and not totals.torn)
 
@@ -254,6 +262,7 @@ class Ledger:
             ours = self._line(line.home)
             ours.entries = line.entries + ours.entries
             ours.gone = line.gone + ours.gone
+            ours.is_new = ours.is_new or line.is_new
 
     def _line(self, home: Directory) -> Line:
         line = self._lines.get((home.root, home.path))

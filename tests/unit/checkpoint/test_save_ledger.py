@@ -135,3 +135,13 @@ def test_parts_grow_with_the_file_so_that_ten_thousand_are_enough():
     assert part_size_for(80_000 * MIB + 1, 8 * MIB) == 9 * MIB
     size = 48 << 40
     assert -(-size // part_size_for(size, 8 * MIB)) <= 10_000
+
+
+def test_a_head_on_the_way_counts_the_directories_that_a_segment_has_and_the_last_one_all():
+    ledger, (job,) = met(a_file(b"a"), path=b"busy", is_first=True)
+    ledger.meet(change_of(path=b"empty", is_first=True))
+    assert [line.home.path for line in ledger.take(on_the_way=True)] == [b"empty"]
+    assert ledger.standing().totals.directories == 1
+    ledger.settle(job, job.entry)
+    assert [line.home.path for line in ledger.take()] == [b"busy"]
+    assert ledger.standing().totals.directories == 2
