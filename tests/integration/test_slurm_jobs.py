@@ -78,6 +78,7 @@ def runs(cluster, job):
     return state == "RUNNING"
 
 
+@pytest.mark.slow
 async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_the_job(cluster, both):
     job = sbatch(cluster, "-N2", "-w", ",".join(both))
     agents = [agent_of(cluster, node, instance_id=f"i-{node}") for node in both]
@@ -92,6 +93,7 @@ async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_th
         until(lambda: job_state(cluster, job) == "PENDING", "its nodes are rid of it", seconds=20)
 
 
+@pytest.mark.slow
 async def test_fencing_an_agent_that_lives_on_neither_requeues_the_next_life_nor_vouches_for_old_files(cluster, node):
     job = sbatch(cluster, "-w", node)
     agent = agent_of(cluster, node)
