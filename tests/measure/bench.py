@@ -6,6 +6,7 @@ all of them. CPU seconds of the client are the figure to trust: wall is shared w
 
 import argparse
 import asyncio
+import compileall
 import contextlib
 import os
 import platform
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import aioboto3
 
-from agent import __version__
+import agent
 from tests.measure import idle, scan, sink
 from tests.measure.authority import Authority, make
 from tests.measure.clients import BUCKET, CLIENTS, REGION, TOOLS, Client, missing
@@ -117,6 +118,8 @@ def prepared(chosen: argparse.Namespace) -> Iterator[Bench]:
     for name in wanted:
         if reason := missing(name):
             raise SystemExit(reason)
+    # As the installer does: else each process compiles the agent anew where PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir(str(Path(agent.__file__).parent), quiet=1)
     memory = Path("/dev/shm")
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hpc-agent-bench-", dir=chosen.dir)))
@@ -164,7 +167,7 @@ def setting(chosen: argparse.Namespace) -> str:
     """Return what the numbers were got with and on."""
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
     memory = int(_lines("/proc/meminfo")[0].split()[1]) / 1e6
-    versions = [f"hpc-agent {__version__}", f"Python {platform.python_version()}"]
+    versions = [f"hpc-agent {agent.__version__}", f"Python {platform.python_version()}"]
     versions += [f"s5cmd {_said('s5cmd', 'version')}", _said("aws", "--version").split()[0].replace("/", " ")]
     return (
         f'`make bench ARGS="{" ".join(chosen.words)}"`, {datetime.now(UTC):%Y-%m-%d}: {", ".join(versions)}; '
