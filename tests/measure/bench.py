@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from pathlib import Path
 import aioboto3
 
 import agent
-from tests.measure import idle, scan, sink
+from tests.measure import disk, idle, scan, sink
 from tests.measure.authority import Authority, make
 from tests.measure.clients import BUCKET, CLIENTS, REGION, TOOLS, Client, missing
 from tests.measure.table import Series, table, wall_ratios
@@ -35,8 +34,6 @@ BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 ROUNDS = 3
 QUICK = 200
 """How many times smaller the workloads of --quick are."""
-FORGOTTEN = 6.0
-"""Seconds until ext4 gives away the inodes of removed files as readily as others: before, it searches for each."""
 FAR_MS = 30
 FAR = "W3"
 FAR_TARGETS = {"s5cmd": 5.0, "aws s3 sync": 30.0}
@@ -44,9 +41,10 @@ FAR_TARGETS = {"s5cmd": 5.0, "aws s3 sync": 30.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What was asked for, and where it happens: `work` for trees, `data` for what SeaweedFS keeps."""
+    """What was asked for, and where it happens: `work` for trees, `disk` for what is restored, `data` for SeaweedFS."""
 
     work: Path
+    disk: Path
     data: Path
     authority: Authority
     clients: Sequence[Client]
@@ -85,13 +83,12 @@ class Bench:
             return self.save(workload, server)
 
     def _restored(self, client: Client, workload: Workload, server: sink.Server) -> Cost:
-        target = self.work / "restored"
+        target = self.disk / "restored"
         target.mkdir()
         cost = client.restore(server, _prefix(client, workload), target, self.work)
         found = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         assert found == workload.bytes, f"{client.name} restored {found} bytes of {workload.bytes}"
         shutil.rmtree(target)
-        time.sleep(FORGOTTEN)
         return cost
 
     def _tree(self, workload: Workload) -> Path:
@@ -127,6 +124,7 @@ def prepared(chosen: argparse.Namespace) -> Iterator[Bench]:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hpc-agent-bench-", dir=where)))
         yield Bench(
             work=work,
+            disk=stack.enter_context(disk.disk(work)),
             data=data,
             authority=make(work),
             clients=[CLIENTS[name] for name in wanted],

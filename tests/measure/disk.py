@@ -1,0 +1,38 @@
+"""Where restores go: ext4 with a journal, as the disks of nodes have it.
+
+Without one ext4 asks of every inode whether it was removed a short while ago before it gives it away again: after a few
+thousand removals that took up to 0.4 ms of each new file, of any client, where making it takes 0.03.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+SIZE = 6 << 30
+"""Bytes of the disk, of which only what is written takes room."""
+
+
+@contextlib.contextmanager
+def disk(directory: Path) -> Iterator[Path]:
+    """Yield such a disk, kept in `directory`; where it can't be made, a directory in there."""
+    place, image = directory / "disk", directory / "disk.img"
+    place.mkdir()
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        yield place
+        return
+    with image.open("wb") as file:
+        file.truncate(SIZE)
+    _run("mkfs.ext4", "-q", "-F", str(image))
+    _run("mount", "-o", "loop", str(image), str(place))
+    try:
+        yield place
+    finally:
+        _run("umount", str(place))
+        image.unlink()
+
+
+def _run(*argv: str) -> None:
+    subprocess.run(argv, check=True)
