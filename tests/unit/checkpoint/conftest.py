@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.store.memory import MemoryStore
 from tests.fakes.saved_again import Node
 from tests.fakes.shelf import Shelf
 
@@ -19,6 +20,18 @@ def shelf():
 def executor():
     with ThreadPoolExecutor(6) as pool:
         yield pool
+
+
+@pytest.fixture
+def store():
+    return MemoryStore(smallest_part=1)
+
+
+@pytest.fixture
+def root(tmp_path):
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
 
 
 @pytest.fixture

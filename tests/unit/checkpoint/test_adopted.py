@@ -5,7 +5,6 @@ import json
 import math
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -21,12 +20,6 @@ from tests.fakes.saved_again import Node, plant
 
 OTHER = replace(NODE, name="n2", instance_id="i-2", writer="AROA1:i-2")
 FILES = 24
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import asyncio
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,6 @@ from agent.store.base import StoreDenied
 from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import Failure, FlakyStore
 from tests.fakes.saved import PART, PREFIX, a_saver, directories, newest_head, stored, tree_of, tree_on_disk
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store():
-    return MemoryStore(smallest_part=1)
-
-
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 def plant(root, files=20, large=3):

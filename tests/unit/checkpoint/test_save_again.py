@@ -5,7 +5,6 @@ import json
 import mmap
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,30 +15,11 @@ from agent.checkpoint.commits import HeadHeldBack
 from agent.checkpoint.receipts import Receipts
 from agent.checksum import crc64nvme
 from agent.store.base import StoreDenied, UploadMissing, size_of
-from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import Failure, FlakyStore
 from tests.fakes.saved import PART, PREFIX, a_saver, directories, newest_head, stored, tree_of, tree_on_disk
 
 CONNECTIONS = 4
 PACK_BELOW = 10_000
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store():
-    return MemoryStore(smallest_part=1)
-
-
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import struct
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,19 +13,6 @@ GIB = 1 << 30
 PAGE = 4096
 HUGE_ID = 3_000_000_000
 """More than seven octal digits, which is all that ustar has room for."""
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 async def there_and_back(root, target, executor, **options):

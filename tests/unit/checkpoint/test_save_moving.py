@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,24 +11,6 @@ from agent.checkpoint import lane
 from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import PART, a_saver, directories, tree_of, tree_on_disk
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store():
-    return MemoryStore(smallest_part=1)
-
-
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture(params=[0, PART], ids=["alone", "in packs"])

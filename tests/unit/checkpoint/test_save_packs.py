@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
@@ -14,31 +13,12 @@ from agent.checkpoint.keys import full
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.restore import Restorer
 from agent.checkpoint.verify import verify
-from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import PREFIX, a_saver, directories, newest_head, stored, tree_of, tree_on_disk
 
 KIB = 1 << 10
 PACKED = {"pack_below": 16 * KIB, "pack_size": 64 * KIB}
 LONG_AGO = 1_600_000_000
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store():
-    return MemoryStore(smallest_part=1)
-
-
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 def plant(root, count=40):

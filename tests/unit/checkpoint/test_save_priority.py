@@ -23,18 +23,6 @@ def executor():
         yield pool
 
 
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def store():
-    return MemoryStore(smallest_part=1)
-
-
 def plant(root, *paths, size=1000):
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -3,34 +3,14 @@
 import asyncio
 import os
 import random
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.restore import Restorer
 from agent.checkpoint.verify import verify
-from agent.store.memory import MemoryStore
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.saved import PART, PREFIX, a_saver, tree_of, tree_on_disk
-
-
-@pytest.fixture
-def executor():
-    with ThreadPoolExecutor(6) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store():
-    return MemoryStore(smallest_part=1)
-
-
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 def a_name(chance):
