@@ -63,6 +63,17 @@ def job_state(cluster: Cluster, job: str) -> str:
     return cluster.run("head", ["squeue", "-h", "-j", job, "-o", "%T"]).stdout.strip()
 
 
+def begin(cluster: Cluster, job: str) -> None:
+    """Have a requeued job begin now, not only when its old credential has expired.
+
+    Never in the second in which its nodes got rid of it: their slurmd takes a credential of that second for the revoked
+    one ("already killed, do not launch batch job"), and the job has FAILED.
+    """
+    until(lambda: job_state(cluster, job) == "PENDING", f"the nodes are rid of job {job}", seconds=20)
+    time.sleep(1 - time.time() % 1)
+    cluster.run("head", ["scontrol", "update", f"JobId={job}", "StartTime=now"])  # rc 1 when it has begun by itself
+
+
 def scratch(cluster: Cluster, node: str) -> Path:
     """The node's /scratch as the host sees it."""
     return cluster.inside(node, "/scratch")

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.demo.cluster import Cluster
 from agent.demo.stage import BUCKET, Bucket, Instance
 from tests.fakes import counting
-from tests.fakes.lab import give_back, job_state, scratch, state_of, until
+from tests.fakes.lab import begin, give_back, job_state, scratch, state_of, until
 
 PROJECT = Path(__file__).parents[2]
 SHIPPED = PROJECT / "packaging" / "slurm"
@@ -187,7 +187,7 @@ class Site:
     def start(self, job, nodes):
         """Let a requeued job begin on these nodes, at once, and not only when its old credential has expired."""
         self.run("head", "scontrol", "update", f"JobId={job}", f"ReqNodeList={nodes}")
-        self.run("head", "scontrol", "update", f"JobId={job}", "StartTime=now")
+        begin(self.cluster, job)
 
     def ended(self, job, *, seconds=60):
         until(lambda: job_state(self.cluster, job) in {"", "COMPLETED", "FAILED"}, f"job {job} ends", seconds=seconds)

@@ -11,7 +11,7 @@ from agent.slurm.command import Scontrol
 from agent.slurm.held import HeldJobs
 from agent.slurm.node import SlurmNode
 from agent.slurm.requeue import Verdict, why_not
-from tests.fakes.lab import give_back, job_state, until
+from tests.fakes.lab import begin, give_back, job_state, until
 from tests.fakes.slurm import InNode
 
 pytestmark = pytest.mark.slurm
@@ -71,36 +71,27 @@ async def test_jobs_are_seen_and_requeued_once_a_life_and_only_those_that_slurm_
     assert job_state(cluster, kept) == "RUNNING"
 
 
-def runs(cluster, job):
-    """Return whether a job runs; one that waits is told to begin now: Slurm sets a later time when a requeue ends."""
-    if (state := job_state(cluster, job)) == "PENDING":
-        cluster.run("head", ["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
-    return state == "RUNNING"
-
-
-@pytest.mark.slow
 async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_the_job(cluster, both):
     job = sbatch(cluster, "-N2", "-w", ",".join(both))
     agents = [agent_of(cluster, node, instance_id=f"i-{node}") for node in both]
     for life in range(2):
-        until(lambda: runs(cluster, job), "it runs", seconds=60, every=0.5)
+        until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=20)
         done = await asyncio.gather(*(agent.requeue(job, life=life) for agent in agents))
         assert sorted(one.verdict for one in done) == sorted([Verdict.OURS, Verdict.PEERS])
         assert restarts(cluster, job) == str(life + 1)
         # The one that did it, asked again as after a restart, and the other one still know who it was.
         again = await asyncio.gather(*(agent.requeue(job, life=life) for agent in agents))
         assert [one.verdict for one in again] == [one.verdict for one in done]
-        until(lambda: job_state(cluster, job) == "PENDING", "its nodes are rid of it", seconds=20)
+        begin(cluster, job)
 
 
-@pytest.mark.slow
 async def test_fencing_an_agent_that_lives_on_neither_requeues_the_next_life_nor_vouches_for_old_files(cluster, node):
     job = sbatch(cluster, "-w", node)
     agent = agent_of(cluster, node)
     until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=15)
     assert (await agent.requeue(job, life=0)).verdict is Verdict.OURS
-    until(lambda: job_state(cluster, job) == "PENDING", "the node is rid of it", seconds=20)
-    until(lambda: runs(cluster, job), "its next life has begun", seconds=60, every=0.5)
+    begin(cluster, job)
+    until(lambda: job_state(cluster, job) == "RUNNING", "its next life has begun", seconds=20)
     before = cluster.run("head", ["squeue", "-h", "-j", job, "-O", "admin_comment:9999"]).stdout
     for late in (agent, agent_of(cluster, node, instance_id="i-2")):
         await late.requeue(job, life=0)
