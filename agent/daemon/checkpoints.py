@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agent.copier.protocol import Committed, Message, Moved, Save, Waiting
 from agent.daemon.copier import Copier
-from agent.daemon.jobfiles import JobFiles
+from agent.daemon.jobfiles import PATIENCE, JobFiles
 from agent.daemon.whoami import Whoami
 from agent.errors import AgentError, PermanentError
 from agent.evacuation.record import saved_of
@@ -121,5 +121,6 @@ class Checkpoints:
         saved = saved_of(dict(answer.saved))
         self._committed(saved)
         if files is not None:
-            trouble += await files.vouch(records, saved)
+            until = asyncio.get_running_loop().time() + PATIENCE
+            trouble += await files.vouch(records, saved, until=until)
         return {**answer.saved, "trouble": [*answer.trouble, *trouble]}

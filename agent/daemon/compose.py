@@ -220,7 +220,7 @@ class Daemon:
             clock=self._clock,
             chance=self._chance,
             jobs=jobs,
-            rescued=Rescued(self._job_files),
+            rescued=Rescued(self._job_files, gone=jobs.gone),
             current=lambda: self.runner.state,
             measured=self.replanning.looked,
             hold=Hold if slurm.hold_idle else None,

@@ -8,7 +8,7 @@ from typing import Final
 from agent.chance import Chance
 from agent.checkpoint.keys import job_key
 from agent.copier.protocol import Record
-from agent.errors import AgentError
+from agent.errors import AgentError, TransientError
 from agent.evacuation.state import Saved
 from agent.jobs.choice import rank_of
 from agent.jobs.lives import Lives
@@ -24,6 +24,8 @@ PATIENCE: Final = 5.0
 """Seconds that a save waits for Slurm to say which jobs there are."""
 AT_ONCE: Final = 4
 """Jobs whose AdminComment is changed at the same time."""
+PAUSE: Final = 0.5
+"""Seconds between two tries."""
 
 
 class JobFiles:
@@ -105,25 +107,33 @@ class JobFiles:
         # Files of its user elsewhere are not looked at: `alone` would call them its own.
         return next((replace(record, alone=False) for record in records if record.job == job), None)
 
-    async def vouch(self, records: Iterable[JobRecord], saved: Saved) -> list[str]:
-        """Have the head of `saved` stand in the AdminComment of each job; return what went wrong, as sentences."""
+    async def vouch(self, records: Iterable[JobRecord], saved: Saved, *, until: float) -> list[str]:
+        """Have the head of `saved` stand in the AdminComment of each job; return what went wrong, as sentences.
+
+        Slurm is asked again until then (monotonic) while it does not answer; where the head stands, nothing is changed.
+        """
         turn = asyncio.Semaphore(AT_ONCE)
 
         async def keep(record: JobRecord) -> str:
             async with turn:
-                return await self._keep(record, saved)
+                return await self._keep(record, saved, until)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(keep(record), name=f"vouch for job {record.job}") for record in records]
         return [sentence for task in tasks if (sentence := task.result())]
 
-    async def _keep(self, record: JobRecord, saved: Saved) -> str:
+    async def _keep(self, record: JobRecord, saved: Saved, until: float) -> str:
         kept = Kept(life=record.life, rank=record.rank, key=saved.key, digest=saved.digest)
-        try:
-            is_kept = await self._comments.keep(ref_of(record), kept)
-        except AgentError as error:
-            return f"job {ref_of(record)} will not find its files again: {error}"
-        return "" if is_kept else f"job {ref_of(record)} has gone on without these files"
+        while True:
+            try:
+                is_kept = await self._comments.keep(ref_of(record), kept)
+            except AgentError as error:
+                is_over = asyncio.get_running_loop().time() + PAUSE >= until
+                if is_over or not isinstance(error, TransientError):
+                    return f"job {ref_of(record)} will not find its files again: {error}"
+            else:
+                return "" if is_kept else f"job {ref_of(record)} has gone on without these files"
+            await asyncio.sleep(PAUSE)
 
     async def _names(self, node_list: str) -> list[str]:
         if "[" not in node_list:

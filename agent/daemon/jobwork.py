@@ -58,7 +58,8 @@ class Slurm(Protocol):
 class JobWork:
     """Looks at jobs, stops them and hands them back. `is_barrier` tells whether Slurm's Epilog waits for us here.
 
-    `default` is what is done for jobs that do not say. `times` are Slurm's own limits as far as they are known.
+    `default` is what is done for jobs that do not say. `times` are Slurm's own limits as far as they are known, `gone`
+    the lives of jobs that have been seen to have no process left on this node.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class JobWork:
         self._told: set[tuple[str, int]] = set()
         self._signalled: set[tuple[str, int]] = set()
         self.times: Times | None = None
+        self.gone: set[tuple[str, int]] = set()
 
     async def look(self, state: Evacuation, tell: Tell) -> None:
         """Tell which jobs the node has, again and again."""
@@ -152,6 +154,7 @@ class JobWork:
         await _sleep_until(times.stop_at)
         if self.is_barrier() and await self._is_answered(slurm, job, tell, until=times.stop_until - STOP_COST):
             await self._until_done(lambda: _gone(slurm, job), tell)
+            self.gone.add((job.ref, job.life))
             return
         await self._until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
         tell.handled(job, Dealt.FROZEN)

@@ -31,7 +31,7 @@ class Files(Protocol):
     """What `agent.daemon.jobfiles.JobFiles` does."""
 
     async def of_peer(self, job: int, *, life: int) -> JobRecord | None: ...
-    async def vouch(self, records: list[JobRecord], saved: Saved) -> list[str]: ...
+    async def vouch(self, records: list[JobRecord], saved: Saved, *, until: float) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Peers:
             saved = await self._copy(part, limits, copy_until)
         finally:
             await self._copier.end()
-        trouble = await files.vouch([part], saved)
+        trouble = await files.vouch([part], saved, until=copy_until + COMMITTING)
         return "; ".join([_said(part, saved), *trouble])
 
     async def _copy(self, part: JobRecord, limits: Limits, copy_until: float) -> Saved:

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 from agent.copier.protocol import Record
 from agent.daemon.jobfiles import pointers, ref_of
-from agent.errors import AgentError
-from agent.evacuation.jobs import Dealt
+from agent.errors import AgentError, TransientError
+from agent.evacuation.jobs import Dealt, Held
 from agent.evacuation.phases import Phase
 from agent.evacuation.state import Evacuation, Saved
 from agent.jobs.record import JobRecord
@@ -19,6 +19,11 @@ PATIENCE: Final = 3.0
 """Seconds that a copy waits for Slurm to say which jobs there are."""
 SHARE: Final = 1 / 3
 """Of the copy's own time, at most."""
+PAUSE: Final = 0.25
+"""Seconds until it is asked again."""
+
+Life = tuple[str, int]
+"""What Slurm calls a job, and the number of its life."""
 
 
 class Files(Protocol):
@@ -26,15 +31,19 @@ class Files(Protocol):
 
     async def all(self) -> list[Job]: ...
     async def records(self, jobs: list[Job], *, quiesced: Container[str] = ()) -> list[JobRecord]: ...
-    async def vouch(self, records: list[JobRecord], saved: Saved) -> list[str]: ...
+    async def vouch(self, records: list[JobRecord], saved: Saved, *, until: float) -> list[str]: ...
     async def has_ended_here(self, job: int) -> bool: ...
 
 
 class Rescued:
-    """`files` is None where Slurm is not (yet) to be told. What is known of a job that has left the node is kept."""
+    """`files` is None where Slurm is not (yet) to be told. What is known of a job that has left the node is kept.
 
-    def __init__(self, files: Callable[[], Files | None]) -> None:
+    `gone` are the jobs whose processes on this node have ended, as far as somebody has looked.
+    """
+
+    def __init__(self, files: Callable[[], Files | None], *, gone: Container[Life]) -> None:
         self._files = files
+        self._gone = gone
         self._checkpoint: str | None = None
         self._known: dict[tuple[int, int], JobRecord] = {}
 
@@ -51,14 +60,13 @@ class Rescued:
             return [], []
         if state.drain is None and state.phase is Phase.COPYING:  # the copy has waited for it once
             return self._left(state), ["jobs may not find their files again: Slurm does not answer"]
-        self._known = {key: _frozen(record, state) for key, record in self._known.items()}
+        self._known = {key: self._still(record, state) for key, record in self._known.items()}
         patience = PATIENCE
         if until is not None:
             patience = min(patience, (until - asyncio.get_running_loop().time()) * SHARE)
         try:
             async with asyncio.timeout(patience):
-                at_rest = await _at_rest(files, state)
-                now = await files.records(await files.all(), quiesced=at_rest)
+                now = await self._asked(files, state)
         except AgentError as error:
             return self._left(state), [f"jobs may not find their files again: {error}"]
         except TimeoutError:
@@ -67,6 +75,32 @@ class Rescued:
         self._known.update(((record.job, record.life), record) for record in now)
         return self._left(state), []
 
+    async def _asked(self, files: Files, state: Evacuation) -> list[JobRecord]:
+        """Return the jobs that Slurm tells of. The first copy asks once: the last delta asks again."""
+        while True:
+            try:
+                return await files.records(await files.all(), quiesced=await self._at_rest(files, state))
+            except TransientError:
+                if state.phase is Phase.COPYING:
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    async def _at_rest(self, files: Files, state: Evacuation) -> set[str]:
+        """Return the `ref` of the jobs whose processes on this node are stopped, or gone."""
+        jobs = (state.jobs or {}).values()
+        known = {job.ref for job in jobs if self._is_still(job)}
+        taken = [job for job in jobs if job.dealt in {Dealt.REQUEUED, Dealt.PEER} and job.ref not in known]
+        return known | {job.ref for job in taken if await files.has_ended_here(job.id)}
+
+    def _still(self, record: JobRecord, state: Evacuation) -> JobRecord:
+        """Return what is known of a job without asking Slurm: whether we have stopped it, or seen it end."""
+        job = (state.jobs or {}).get(ref_of(record))
+        is_still = job is not None and job.life == record.life and self._is_still(job)
+        return replace(record, quiesced=record.quiesced or is_still)
+
+    def _is_still(self, job: Held) -> bool:
+        return job.dealt is Dealt.FROZEN or (job.ref, job.life) in self._gone
+
     def _left(self, state: Evacuation) -> list[JobRecord]:
         """Return the records of all but those jobs that have ended by themselves."""
         return [record for record in self._known.values() if not _has_ended(record, state)]
@@ -74,34 +108,20 @@ class Rescued:
     async def vouch(self, state: Evacuation, saved: Saved, *, until: float) -> list[str]:
         """Have Slurm vouch for the head for every job that may come back; return what went wrong, as sentences.
 
-        Ends by `until` (monotonic).
+        Ends by `until` (monotonic). Where its word stands already that is seen, and nothing more is done.
         """
         files, wanted = self._files(), [record for record in self._left(state) if _may_come_back(record, state)]
         if files is None or not wanted:
             return []
         try:
             async with asyncio.timeout_at(until):
-                return await files.vouch(wanted, saved)
+                return await files.vouch(wanted, saved, until=until)
         except TimeoutError:
             return ["jobs may not find their files again: Slurm did not take the word for them in time"]
 
     def pointers(self, state: Evacuation, node: Node) -> list[Record]:
         """Return the notes for people which head holds whose files; none without a head."""
         return [] if state.saved is None else pointers(self._left(state), state.saved, node)
-
-
-async def _at_rest(files: Files, state: Evacuation) -> set[str]:
-    """Return the `ref` of the jobs whose processes on this node are stopped, or gone."""
-    stopped = {job.ref for job in (state.jobs or {}).values() if job.dealt is Dealt.FROZEN}
-    taken = [job for job in (state.jobs or {}).values() if job.dealt in {Dealt.REQUEUED, Dealt.PEER}]
-    return stopped | {job.ref for job in taken if await files.has_ended_here(job.id)}
-
-
-def _frozen(record: JobRecord, state: Evacuation) -> JobRecord:
-    """Return what is known of a job without asking Slurm: whether we have stopped it where it is."""
-    held = (state.jobs or {}).get(ref_of(record))
-    is_frozen = held is not None and held.life == record.life and held.dealt is Dealt.FROZEN
-    return replace(record, quiesced=record.quiesced or is_frozen)
 
 
 def _has_ended(record: JobRecord, state: Evacuation) -> bool:

@@ -12,7 +12,7 @@ from agent.checkpoint.keys import begun_key, outcome_key
 from agent.clock import Clock
 from agent.copier.protocol import Committed, Message, Record, Save, Scan, Scanned, Waiting
 from agent.daemon.copier import Copier, CopierRefused, Listener
-from agent.daemon.jobwork import JobWork, job_documents
+from agent.daemon.jobwork import LAST_WORD, JobWork, job_documents
 from agent.daemon.leading import Leading
 from agent.daemon.records import begun_document, outcome_document
 from agent.daemon.rescued import Rescued
@@ -57,6 +57,9 @@ POINTER_SECONDS: Final = 5.0
 
 WORD_KEPT: Final = 1.0
 """Seconds before the end of the commit at which Slurm is asked no more to vouch: what failed has to be told."""
+
+REQUEUE_KEPT: Final = 2.0
+"""Seconds kept for handing jobs back without Slurm's word, before those for the record."""
 
 PAUSE: Final = (0.25, 2.0)
 """Seconds between two tries of a drain: the first pause and the longest. A scontrol that fails has waited itself."""
@@ -299,12 +302,24 @@ class Works:
         return trouble
 
     async def commit(self, state: Evacuation, tell: Tell) -> None:
-        """Write the last head, and have Slurm vouch for it before any job is let go."""
+        """Write the last head, and have Slurm vouch for it before any job is let go; what failed is done again then."""
         if not await self._may_save(state):
             return
         saved, times = await self._finish(tell), plan(state, safety_margin=self._safety_margin)
-        if state.effects.requeue and times is not None:
-            _raise(await self._rescued.vouch(state, saved, until=times.commit_until - WORD_KEPT))
+        if times is None or not state.effects.requeue:
+            return
+        if trouble := await self._rescued.vouch(state, saved, until=times.commit_until - WORD_KEPT):
+            tell.waiting("; ".join(trouble))
+
+    async def _vouch_again(self, state: Evacuation) -> list[str]:
+        """Have Slurm's word stand when the jobs are let go: it may have been silent, or another's word stood over it.
+
+        Return what went wrong, as sentences.
+        """
+        times = plan(state, safety_margin=self._safety_margin)
+        if state.saved is None or times is None or not state.effects.requeue:
+            return []
+        return await self._rescued.vouch(state, state.saved, until=times.release_until - LAST_WORD - REQUEUE_KEPT)
 
     async def _finish(self, tell: Tell) -> Saved:
         async with self._copier_turn:
@@ -319,14 +334,16 @@ class Works:
             try:
                 async with asyncio.TaskGroup() as crew:
                     notes = crew.create_task(self._store_pointers(state, tell), name="job pointers")
+                    trouble = await self._vouch_again(state)
                     jobs = await self._jobs.hand_back(state, tell)
+                trouble += notes.result()
                 if await self._may_save(state):
-                    await self._store_outcome(state, job_documents(jobs), notes.result(), tell)
+                    await self._store_outcome(state, job_documents(jobs), trouble, tell)
             finally:
                 await self._copier.end()
         if self._is_held:
             await self._let_go(await self._whoami.slurm_node(), state, tell)
-        _raise(notes.result())
+        _raise(trouble)
 
     async def _store_pointers(self, state: Evacuation, tell: Tell) -> list[str]:
         """Store the notes for people; return what went wrong, as sentences."""

@@ -22,7 +22,8 @@ CHECKPOINTS: Final = 3
 
 TRIES: Final = 12
 SETTLING: Final = 0.3
-"""Seconds until a write is read back. Slurm has no compare-and-set: who read before we wrote has written by then."""
+"""Seconds until a write is read back, beside those that our own reading and writing took. Slurm has no compare-and-set:
+who read before we wrote has written by then, on a busy machine as well."""
 
 _MARK: Final = "hpc-agent:1"
 _BEGIN: Final = re.compile(rf"(?:^|\s){_MARK}(?=\s|$)", re.ASCII)
@@ -192,10 +193,10 @@ class AdminComments:
         Raises SlurmUnavailable, SlurmRefused.
         """
         standing = await self._change(job, claim.life, lambda comment: comment.claimed(claim))
-        return None if standing is None else standing.comment.claim
+        return None if standing is None or standing.is_past(claim.life) else standing.comment.claim
 
     async def keep(self, job: str, kept: Kept) -> bool:
-        """Have `kept` stand; False when it is too late: the job is gone or its next life has begun.
+        """Have `kept` stand; False when it does not and it is too late: the job is gone or its next life has begun.
 
         Raises SlurmUnavailable, SlurmRefused.
         """
@@ -203,16 +204,17 @@ class AdminComments:
         return standing is not None and kept in standing.comment.kept
 
     async def _change(self, job: str, life: int, change: Callable[[AdminComment], AdminComment]) -> Standing | None:
+        now = asyncio.get_running_loop().time
         for attempt in range(TRIES):
-            standing = await self.read(job)
-            if standing is None or standing.is_past(life):
-                return None
-            wanted = change(standing.comment)
-            if wanted == standing.comment:
+            began, standing = now(), await self.read(job)
+            wanted = None if standing is None else change(standing.comment)
+            if standing is None or wanted == standing.comment:
                 return standing
+            if standing.is_past(life):
+                return None
             await self._scontrol.run("update", f"JobId={job}", f"AdminComment={wanted}")
             # The more often others wrote over us, the further apart we have to be.
-            await asyncio.sleep(SETTLING * (1 + attempt * self._chance.fraction()))
+            await asyncio.sleep((SETTLING + now() - began) * (1 + attempt * self._chance.fraction()))
         raise SlurmUnavailable("mark", f"job {job}", "its AdminComment is changed by others all the time")
 
 

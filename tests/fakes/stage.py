@@ -54,6 +54,7 @@ class Scene:
             planned=lambda seconds: self.runner.planned(delta_seconds=seconds),
             safety_margin=15.0,
         )
+        work = job_work(whoami, self.jobs, is_barrier=is_barrier, default=default)
         self.works = Works(
             whoami=whoami,
             copier=self.copier,
@@ -66,8 +67,8 @@ class Scene:
             cannot_save=self._cannot_save,
             clock=self.clock,
             chance=SeededChance(1),
-            jobs=job_work(whoami, self.jobs, is_barrier=is_barrier, default=default),
-            rescued=Rescued(lambda: files),
+            jobs=work,
+            rescued=Rescued(lambda: files, gone=work.gone),
             current=lambda: self.runner.state,
             measured=self.replanning.looked,
             hold=self.hold,

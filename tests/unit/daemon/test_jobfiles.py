@@ -16,7 +16,7 @@ from agent.processes import Finished
 from agent.slurm import admin_comment
 from agent.slurm.admin_comment import AdminComment
 from agent.slurm.command import Scontrol
-from agent.slurm.jobs import COLUMNS
+from tests.fakes.jobfiles import Children
 
 JOB = Job(
     id=7,
@@ -44,33 +44,6 @@ SAVED = Saved(
 )
 
 
-class Slurm:
-    """squeue and scontrol as children: AdminComments by job; a job in `gone` is unknown.
-
-    `jobs` are the columns that squeue shows of those on the node.
-    """
-
-    def __init__(self, gone=(), jobs=(), restarts=0, state="RUNNING"):
-        self.comments, self.gone, self.jobs, self.restarts, self.state = {}, gone, jobs, restarts, state
-
-    async def run(self, argv, **_options):
-        if argv[1:3] == ["show", "hostnames"]:
-            return Finished(code=0, out="n1\nn2\n", err="")
-        if argv[1] == "update":
-            self.comments[argv[2].removeprefix("JobId=")] = argv[3].removeprefix("AdminComment=")
-            return Finished(code=0, out="", err="")
-        if "-w" in argv:
-            columns = [
-                "".join(f"{value:<{width}}" for value, width in zip(job, COLUMNS.values(), strict=True))
-                for job in self.jobs
-            ]
-            return Finished(code=0, out="\n".join(columns) if "UserID" in argv[-1] else "", err="")
-        job = argv[argv.index("-j") + 1]
-        if job in self.gone:
-            return Finished(code=1, out="", err="slurm_load_jobs error: Invalid job id specified\n")
-        return Finished(code=0, out=f"{self.restarts:<16}{self.state:<24}{self.comments.get(job, ''):<65536}\n", err="")
-
-
 @pytest.fixture
 def files(monkeypatch, tmp_path):
     monkeypatch.setattr(admin_comment, "SETTLING", 0.0)
@@ -88,14 +61,14 @@ def files(monkeypatch, tmp_path):
 
 
 async def test_a_record_says_the_rank_the_life_and_whether_the_job_was_still(files):
-    first, second = await files(Slurm()).records([JOB, TASK], quiesced={"8_3"})
+    first, second = await files(Children()).records([JOB, TASK], quiesced={"8_3"})
     assert (first.job, first.rank, first.nodes, first.life, first.quiesced) == (7, 1, 2, 0, False)
     assert (second.array, second.rank, second.quiesced, second.alone) == ("8_3", 0, True, True)
     assert second.paths == ("/scratch/9",)
 
 
 async def test_a_job_that_is_not_on_this_node_is_not_recorded(files):
-    assert await files(Slurm()).records([replace(JOB, node_list="n7")]) == []
+    assert await files(Children()).records([replace(JOB, node_list="n7")]) == []
 
 
 def test_a_requeued_job_that_still_ends_here_is_in_the_life_before():
@@ -107,10 +80,10 @@ async def test_the_rank_of_a_job_that_ends_is_by_the_nodes_it_began_with(files, 
     # Slurm takes each node whose Epilog is over from the list: n2 would be the first.
     ending = replace(JOB, restarts=1, state="COMPLETING", node_list="n2", nodes=1)
     (tmp_path / "7").write_text("0 n[1-2]\n")
-    (record,) = await files(Slurm()).records([ending])
+    (record,) = await files(Children()).records([ending])
     assert (record.life, record.rank, record.node_list) == (0, 1, "n[1-2]")
     (tmp_path / "7").write_text("1 n[2-3]\n")  # of another life
-    assert (await files(Slurm()).records([ending]))[0].node_list == "n2"
+    assert (await files(Children()).records([ending]))[0].node_list == "n2"
 
 
 ENDING = ("7", "7", "N/A", "4242", "1", "1", "1", "1", "COMPLETING", "alice", "n2")
@@ -127,7 +100,7 @@ ENDING = ("7", "7", "N/A", "4242", "1", "1", "1", "1", "COMPLETING", "alice", "n
 )
 async def test_a_node_has_part_of_a_job_that_the_agent_of_another_node_has_requeued(files, tmp_path, claim, is_ours):
     (tmp_path / "7").write_text("0 n[1-2]\n")
-    slurm = Slurm(jobs=[ENDING], restarts=1, state="COMPLETING")
+    slurm = Children(jobs=[ENDING], restarts=1, state="COMPLETING")
     slurm.comments["7"] = f"hpc-agent:1 {claim}"
     part = await files(slurm).of_peer(7, life=0)
     assert (part is not None) is is_ours
@@ -147,18 +120,43 @@ async def test_p6_without_an_answer_of_slurm_the_files_are_saved_and_a_person_is
 
 
 async def test_slurm_vouches_for_the_head_of_every_job_by_the_name_it_knows_it_by(files):
-    slurm = Slurm()
+    slurm = Children()
     mine = files(slurm)
-    assert await mine.vouch(await mine.records([JOB, TASK]), SAVED) == []
+    assert await mine.vouch(await mine.records([JOB, TASK]), SAVED, until=0.0) == []
     assert set(slurm.comments) == {"7", "8_3"}
     [kept] = AdminComment.parse(slurm.comments["7"]).kept
     assert (kept.key, kept.digest, kept.life, kept.rank) == (KEY, "ab" * 32, 0, 1)
 
 
-async def test_p6_a_job_that_slurm_does_not_know_keeps_no_other_from_its_files(files):
-    slurm = Slurm(gone={"7"})
+async def test_a_word_that_another_node_has_written_over_stands_again_and_one_that_stands_is_not_written_again(files):
+    slurm = Children()
     mine = files(slurm)
-    [sentence] = await mine.vouch(await mine.records([JOB, TASK]), SAVED)
+    records = await mine.records([JOB])
+    for _ in range(2):
+        assert await mine.vouch(records, SAVED, until=0.0) == []
+    assert len(slurm.writes) == 1
+    slurm.comments["7"] = "hpc-agent:1 requeue=0/n1/i-9"
+    assert await mine.vouch(records, SAVED, until=0.0) == []
+    comment = AdminComment.parse(slurm.comments["7"])
+    assert (comment.claim.node, [one.key for one in comment.kept]) == ("n1", [KEY])
+
+
+async def test_a_word_that_stands_is_no_trouble_when_the_next_life_has_begun(files):
+    slurm = Children()
+    mine = files(slurm)
+    records = await mine.records([JOB])
+    await mine.vouch(records, SAVED, until=0.0)
+    slurm.restarts = 1
+    assert await mine.vouch(records, SAVED, until=0.0) == []
+    del slurm.comments["7"]
+    assert await mine.vouch(records, SAVED, until=0.0) == ["job 7 has gone on without these files"]
+    assert len(slurm.writes) == 1
+
+
+async def test_p6_a_job_that_slurm_does_not_know_keeps_no_other_from_its_files(files):
+    slurm = Children(gone={"7"})
+    mine = files(slurm)
+    [sentence] = await mine.vouch(await mine.records([JOB, TASK]), SAVED, until=0.0)
     assert sentence.startswith("job 7 ")
     assert set(slurm.comments) == {"8_3"}
 
@@ -171,6 +169,6 @@ async def test_the_note_for_people_names_head_and_job(files):
         boot_id=BootId("b"),
         writer="AROA:i-1",
     )
-    [note] = pointers(await files(Slurm()).records([JOB]), SAVED, node)
+    [note] = pointers(await files(Children()).records([JOB]), SAVED, node)
     assert note.name == "jobs/lab-0badcafe/7/AROA:i-1/0-1.json"
     assert (note.document["head"], note.document["job"]["complete"]) == (KEY, True)

@@ -290,7 +290,7 @@ def rescued(size, *, wait, changed=0, **how):
                 clock=node.clock,
                 chance=SeededChance(1),
                 jobs=job_work(whoami, FakeJobs()),
-                rescued=Rescued(lambda: None),
+                rescued=Rescued(lambda: None, gone=()),
                 current=lambda: runner.state,
                 measured=lambda found: None,
             )

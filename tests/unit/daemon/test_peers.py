@@ -28,7 +28,7 @@ class Files:
             raise SlurmUnavailable("squeue", "-h", "Unable to contact slurm controller")
         return self.part if (job, life) == (7, 0) else None
 
-    async def vouch(self, records, saved):
+    async def vouch(self, records, saved, *, until):
         self.vouched.append((asyncio.get_running_loop().time(), records, saved))
         return self.trouble
 

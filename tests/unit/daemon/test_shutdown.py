@@ -122,7 +122,7 @@ class Node:
             clock=self.clock,
             chance=SeededChance(1),
             jobs=job_work(whoami, FakeJobs()),
-            rescued=Rescued(lambda: None),
+            rescued=Rescued(lambda: None, gone=()),
             current=lambda: self.runner.state,
             measured=lambda found: None,
         )

@@ -9,6 +9,7 @@ from agent.chance import SeededChance
 from agent.slurm import admin_comment
 from agent.slurm.admin_comment import CHECKPOINTS, AdminComment, AdminComments, Claim, Kept
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
+from tests.fakes.imds_time import play
 
 CLAIM = Claim(life=0, node="spot-dy-1", instance_id="i-0123456789abcdef0")
 
@@ -134,6 +135,26 @@ async def test_what_eight_nodes_write_at_the_same_time_all_stands():
     all_kept = await asyncio.gather(*(comments(job, seed=n).keep("7", kept(rank=n)) for n in range(8)))
     assert all(all_kept)
     assert {one.rank for one in AdminComment.parse(job.comment).kept} == set(range(8))
+
+
+def test_what_nodes_write_one_after_the_other_stands_also_where_each_command_takes_long():
+    class Slow(Job):
+        async def run(self, *arguments):
+            answer = f"{self.restarts:<16}{self.state:<24}{self.comment or '(null)':<65536}\n"
+            await asyncio.sleep(1)
+            return await super().run(*arguments) if arguments[0] == "update" else answer
+
+    async def scene():
+        job = Slow()
+
+        async def keep(rank):
+            await asyncio.sleep(0.9 * rank)  # each has read before the one before it wrote
+            return await comments(job, seed=rank).keep("7", kept(rank=rank))
+
+        assert all(await asyncio.gather(*(keep(rank) for rank in range(4))))
+        return job
+
+    assert {one.rank for one in AdminComment.parse(play(scene).comment).kept} == set(range(4))
 
 
 @pytest.mark.parametrize(
