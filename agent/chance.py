@@ -1,8 +1,10 @@
 """The one source of randomness: ids and jitter. A seeded one makes a run repeatable."""
 
-import random
-import secrets
-from typing import Protocol
+import os
+from typing import Final, Protocol
+
+_BYTES: Final = 6
+"""Of a fraction: fewer bits than a float has, which would round the largest up to 1."""
 
 
 class Chance(Protocol):
@@ -17,16 +19,18 @@ class Chance(Protocol):
 
 class SystemChance:
     def token(self, digits: int) -> str:
-        return secrets.token_hex((digits + 1) // 2)[:digits]
+        return os.urandom((digits + 1) // 2).hex()[:digits]
 
     def fraction(self) -> float:
-        return random.random()  # noqa: S311 - jitter, not a secret
+        return int.from_bytes(os.urandom(_BYTES), "big") / (1 << 8 * _BYTES)
 
 
 class SeededChance:
     """The same ids and jitter for the same seed: tests and simulation."""
 
     def __init__(self, seed: int) -> None:
+        import random  # SystemChance, which each command needs, does without
+
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
 
     def token(self, digits: int) -> str:

@@ -1,6 +1,5 @@
 """Errors as AWS words them, and what each means to whoever asked."""
 
-import http
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,7 +104,7 @@ def judge(said: Answer, op: str, subject: str) -> AgentError:
 def _by_status(said: Answer) -> tuple[type[AgentError], str]:
     if said.code.startswith("KMS."):
         return StoreDenied, _KMS
-    if said.status == http.HTTPStatus.FORBIDDEN:
+    if said.status == 403:
         return StoreDenied, _forbidden(said.operation)
     if said.status in _BY_STATUS:
         return _BY_STATUS[said.status]

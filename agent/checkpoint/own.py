@@ -71,6 +71,10 @@ class Own:
             stat = self._stat(line.stat) if line.stat is not None and is_own else None
             yield replace(line, stat=stat, xattrs=_plain(line.xattrs) if is_own else {}, entries=entries)
 
+    def target(self, path: Path) -> "OwnTarget":
+        """Return the directory `path` as one in which only what is the job's is made. Raises TargetUnusable."""
+        return OwnTarget(path, self._roots, self)
+
     def may_make(self, place: Place) -> bool:
         """Tell whether a directory that is missing may be made for the job."""
         if not self._paths:

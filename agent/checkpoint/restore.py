@@ -7,11 +7,11 @@ so that a run that was cut is simply run again. What is wrong with one file stop
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.chance import Chance, SystemChance
 from agent.checkpoint.catalog import load_segments, tree
 from agent.checkpoint.fetching import Fetching
-from agent.checkpoint.own import Own, OwnTarget
 from agent.checkpoint.placing import Placing
 from agent.checkpoint.tally import Restored, Tally
 from agent.checkpoint.target import Target
@@ -22,6 +22,9 @@ from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import Commit, Directory, Head
 from agent.model.progress import Progress
 from agent.store.base import ObjectStore
+
+if TYPE_CHECKING:
+    from agent.checkpoint.own import Own
 
 _TOKEN_DIGITS = 8
 
@@ -67,7 +70,7 @@ class Restorer:
         self._chance = chance or SystemChance()
         self._written = written
 
-    async def restore(self, commit: Commit, *, dry_run: bool = False, own: Own | None = None) -> Restored:
+    async def restore(self, commit: Commit, *, dry_run: bool = False, own: "Own | None" = None) -> Restored:
         """Restore a checkpoint, of it only what is `own`; with `dry_run` only count what it holds.
 
         May be run again after it was cut: what is in place by size and mtime is left alone. Raises RestoreDamaged,
@@ -92,7 +95,7 @@ class Restorer:
             raise RestoreDamaged(tally.name(tally.damage), f"{tally.damage.key}: {tally.damage.detail}", restored)
         return restored
 
-    async def _unfold(self, commit: Commit, lines: Iterator[Directory], tally: "Tally", own: Own | None) -> None:
+    async def _unfold(self, commit: Commit, lines: Iterator[Directory], tally: "Tally", own: "Own | None") -> None:
         target = await blocking(self._executor, self._target, commit.head, own)
         token = self._chance.token(_TOKEN_DIGITS)
         placing = Placing(
@@ -112,5 +115,5 @@ class Restorer:
             placing.close()
             target.close()
 
-    def _target(self, head: Head, own: Own | None) -> Target:
-        return Target(self._path, head.roots) if own is None else OwnTarget(self._path, head.roots, own)
+    def _target(self, head: Head, own: "Own | None") -> Target:
+        return Target(self._path, head.roots) if own is None else own.target(self._path)

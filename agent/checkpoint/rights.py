@@ -7,7 +7,6 @@ these ids for each thread; glibc's setgroups() would change all of them, so the 
 
 import ctypes
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,9 +36,10 @@ class Rights:
     def take(self) -> None:
         """Give these rights, for files, to the thread that calls. Raises RightsRefused."""
         groups = sorted(self.gids | {self.gid})
-        number = _SETGROUPS.get(platform.machine())
+        machine = os.uname().machine
+        number = _SETGROUPS.get(machine)
         if number is None:
-            raise RightsRefused("take", f"the rights of uid {self.uid}", f"not known how on {platform.machine()}")
+            raise RightsRefused("take", f"the rights of uid {self.uid}", f"not known how on {machine}")
         if _libc.syscall(number, len(groups), (ctypes.c_uint32 * len(groups))(*groups)) != 0:
             raise RightsRefused("take", f"the groups of uid {self.uid}", os.strerror(ctypes.get_errno()))
         _set_ids(self.uid, self.gid)

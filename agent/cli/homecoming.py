@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.checkpoint.catalog import load_head, load_segments, tree
 from agent.checkpoint.format import FormatInvalid
-from agent.checkpoint.own import Own, OwnPath, OwnTarget, set_aside
+from agent.checkpoint.own import Own, OwnPath, set_aside
 from agent.checkpoint.placing import NoRoom
 from agent.checkpoint.restore import RestoreDamaged, Restorer
 from agent.checkpoint.rights import Rights
@@ -105,7 +105,6 @@ class _Begun:
     """A restore that puts things in place. `may_go`: what is there may be set aside, it is no other job's."""
 
     path: Path
-    roots: tuple[bytes, ...]
     own: Own
     may_go: bool
 
@@ -223,7 +222,7 @@ class _Work:
         self._check(roots)
         own, is_by_path = await self._own(one)
         path = Path(roots[0] if len(roots) == 1 else "/")
-        begun = _Begun(path=path, roots=head.roots, own=own, may_go=is_by_path or not self._job.has_company)
+        begun = _Begun(path=path, own=own, may_go=is_by_path or not self._job.has_company)
         if has_older:
             # Before anything is in place: what is restored of two checkpoints is neither.
             await self._verify(one)
@@ -288,7 +287,7 @@ class _Work:
     def _clear(self, begun: "_Begun", tag: str) -> None:
         """Set aside what of the job is there, under a name that says why; nothing is deleted."""
         own = begun.own
-        with closing(OwnTarget(begun.path, begun.roots, own)) as target:
+        with closing(own.target(begun.path)) as target:
             for each in own.tops(target):
                 if b".hpc-agent-" in each.path:
                     continue

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "epilog": "keep the node until a job's files are saved (called by Slurm)",
     "demo": "the whole story on this machine",
 }
+_NAME: Final = "hpc-agent"
 _OBJECTS: Final = 20_000
 """How many more there are before the collector looks for cycles: 700 have it look all the time and find nothing."""
 
@@ -63,20 +64,24 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     # Only the command that is asked for is imported: a parser of all of them would cost `status` its speed.
-    name = next((word for word in argv if not word.startswith("-")), "")
     about = "Saves the work of a Slurm node on AWS."
-    parser = argparse.ArgumentParser(prog="hpc-agent", description=about, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"hpc-agent {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND [OPTIONS]", required=True)
-    for command, summary in COMMANDS.items():
-        known = commands.add_parser(command, help=summary, description=summary, allow_abbrev=False)
-        _fill(known, command, wanted=command == name)
+    parser = argparse.ArgumentParser(prog=_NAME, description=about, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"{_NAME} {__version__}")
+    # With its name argparse need not ask a formatter of help for it, which imports half of the library.
+    commands = parser.add_subparsers(prog=_NAME, metavar="COMMAND [OPTIONS]", required=True)
+    if argv and argv[0] in COMMANDS:
+        _fill(_added(commands, argv[0]), argv[0])
+    else:
+        for command in COMMANDS:
+            _added(commands, command)
     return parser
 
 
-def _fill(parser: argparse.ArgumentParser, command: str, *, wanted: bool) -> None:
-    if not wanted:
-        return
+def _added(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", command: str) -> argparse.ArgumentParser:
+    return commands.add_parser(command, help=COMMANDS[command], description=COMMANDS[command], allow_abbrev=False)
+
+
+def _fill(parser: argparse.ArgumentParser, command: str) -> None:
     module = import_module(f"agent.cli.{command}")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (default: /etc/hpc-agent/config.toml)")
     module.arguments(parser)

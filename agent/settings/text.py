@@ -10,10 +10,8 @@ from agent.settings.checks import After
 
 
 def _like(pattern: str, expected: str) -> Callable[[str], str]:
-    form = re.compile(pattern)
-
     def check(text: str) -> str:
-        if form.fullmatch(text) is None:
+        if re.fullmatch(pattern, text) is None:
             raise ValueError(expected)
         return text
 
@@ -52,7 +50,7 @@ def _check_time(text: str) -> str:
 
 def check_listen(text: str) -> str:
     """Return `text` if it is an address and a port, or empty."""
-    if text and not _PORTED.fullmatch(text):
+    if text and not re.fullmatch(_PORTED, text):
         raise ValueError('an address and a port, as "[::]:9732" or "127.0.0.1:9732", or "" for none')
     return text
 
@@ -70,7 +68,7 @@ def check_url(text: str) -> str:
 
 
 _PORT = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
-_PORTED = re.compile(rf"(?:\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):{_PORT}")
+_PORTED = rf"(?:\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):{_PORT}"
 
 Name = Annotated[str, After(_like(r"[A-Za-z0-9._-]*", "letters, digits, dots, dashes and underscores"))]
 """A node or cluster, as a part of a key."""

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from http import HTTPStatus
 from typing import Final, TypeVar
 
 from agent.aws.answers import Answer
@@ -244,5 +243,5 @@ def _check_range(request: Request, head: Head, offset: int, length: int | None) 
     if length is not None and found != str(length):
         detail = f"{found or '?'} bytes from {offset} where {length} were recorded"
         raise IntegrityMismatch(request.op, request.subject, detail)
-    if offset and head.status != HTTPStatus.PARTIAL_CONTENT:
+    if offset and head.status != 206:
         raise IntegrityMismatch(request.op, request.subject, "a whole object came where a part of it was asked for")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.chance import SeededChance
-from agent.checkpoint.own import Own, OwnPath, OwnTarget, set_aside
+from agent.checkpoint.own import Own, OwnPath, set_aside
 from agent.checkpoint.restore import Restorer
 from agent.checkpoint.rights import Rights
 from agent.checkpoint.target import Place
@@ -197,7 +197,7 @@ async def test_what_an_older_life_left_is_set_aside_and_nothing_is_deleted(disk,
     own = Own(ALICE, [root], [OwnPath(path=root + b"/42", shared=len(disk.parts) - 1)])
 
     def aside():
-        with closing(OwnTarget(disk, [root], own)) as target:
+        with closing(own.target(disk)) as target:
             return [set_aside(target, own, place, "before-life1") for place in own.tops(target)]
 
     assert as_alice.submit(aside).result() == [b"42.hpc-agent-before-life1"]
@@ -214,7 +214,7 @@ async def test_an_empty_directory_and_one_of_somebody_else_stay_in_their_place(d
     own = Own(ALICE, [root], [])
 
     def aside():
-        with closing(OwnTarget(disk, [root], own)) as target:
+        with closing(own.target(disk)) as target:
             return [set_aside(target, own, Place(root=0, path=name), "x") for name in (b"empty", b"theirs", b"none")]
 
     assert as_alice.submit(aside).result() == [None, None, None]
