@@ -23,6 +23,8 @@ from agent.jobs.start import JobStart
 ENVIRONMENT: Final = Path("/etc/hpc-agent/environment")
 """What systemd gives the daemon: the settings may be there."""
 FOLDER: Final = "restore"
+COUNTING: Final = 1.0
+"""Seconds for the daemon to count it in its metrics. A node may have none."""
 HANGING: Final = 600
 """Seconds after which a process that hangs in the kernel or elsewhere is ended, whatever it does."""
 
@@ -54,9 +56,15 @@ def run(chosen: argparse.Namespace) -> int:
         signal.alarm(0)
     tell(f"job {start.id}: restore {result}: {said}", syslog.LOG_WARNING if is_short else syslog.LOG_NOTICE)
     try:
-        leave(Path(socket.place(chosen.config, environ)).parent / FOLDER, start.id, result)
+        place = socket.place(chosen.config, environ)
+        leave(Path(place).parent / FOLDER, start.id, result)
     except (OSError, AgentError) as error:
         tell(f"job {start.id} is not told: {error}", syslog.LOG_WARNING)
+        return Exit.DONE
+    try:
+        socket.ask(place, {"op": "restored", "result": result}, seconds=COUNTING)
+    except AgentError as error:
+        note(f"not counted: {error}")
     return Exit.DONE
 
 

@@ -240,6 +240,7 @@ class Daemon:
             status=self.status,
             operator=self.hearing.operator,
             wake=self.hearing.operator_spoke,
+            count=self.metrics.restored,
             clock=self._clock,
         )
         return Control(
@@ -248,6 +249,7 @@ class Daemon:
             root={
                 "evacuate": operations.evacuate,
                 "cancel": operations.cancel,
+                "restored": operations.restored,
                 "epilog": self.epilogs.wait,
                 "checkpoint": self.copies.checkpoints.take,
             },

@@ -7,6 +7,7 @@ from typing import Any, Final
 from agent.clock import Clock, parse_stamp, stamp
 from agent.daemon.control import BadRequest
 from agent.evacuation.plan import BLIND_WINDOW
+from agent.jobs.choice import Result
 from agent.notices.operator import OperatorSource
 
 Json = dict[str, Any]
@@ -16,14 +17,24 @@ DEFAULT_WINDOW: Final = BLIND_WINDOW
 
 
 class Operations:
-    """`status` for everybody; `evacuate` and `cancel` for root. `wake` has the operator's notice looked at now."""
+    """`status` for everybody; `evacuate`, `cancel` and `restored` for root.
+
+    `wake` has the operator's notice looked at now; `count` takes what a requeued job that begins here got back.
+    """
 
     def __init__(
-        self, *, status: Callable[[], Json], operator: OperatorSource, wake: Callable[[], None], clock: Clock
+        self,
+        *,
+        status: Callable[[], Json],
+        operator: OperatorSource,
+        wake: Callable[[], None],
+        count: Callable[[Result], None],
+        clock: Clock,
     ) -> None:
         self._status = status
         self._operator = operator
         self._wake = wake
+        self._count = count
         self._clock = clock
 
     async def status(self, _request: Json) -> AsyncGenerator[Json, None]:
@@ -47,6 +58,16 @@ class Operations:
         stood = self._operator.cancel()
         self._wake()
         yield {"result": {"cancelled": stood}}
+
+    async def restored(self, request: Json) -> AsyncGenerator[Json, None]:
+        """Count what the Prolog has brought back of a job's files: `result` is a word of HPC_AGENT_RESTORE."""
+        word = request.get("result")
+        try:
+            result = Result(str(word))
+        except ValueError as error:
+            raise BadRequest("read", "result", f"no such result: {word!r:.60}", hint=", ".join(Result)) from error
+        self._count(result)
+        yield {"result": {"counted": result}}
 
 
 def _time(text: object) -> datetime:

@@ -68,6 +68,8 @@ SLURM_OUTCOMES: Final = ("ok", "failed", "timed-out", OTHER)
 S3_OPERATIONS: Final = ("put", "copy", "begin", "put_part", "parts", "complete", "abort", "get", "head", "list", OTHER)
 S3_OUTCOMES: Final = ("ok", "unavailable", "denied", "missing", "exists", "refused", "upload_missing", OTHER)
 
+JOB_RESTORES: Final = ("complete", "older", "partial", "none")
+
 
 class Counts:
     """Turns counts that somebody else keeps into what came since they were looked at last.
@@ -155,6 +157,9 @@ class Metrics:
         self._complete = self._gauge("last_checkpoint_complete", "Whether the last head holds everything that was seen")
         self._evacuations = self._counter(
             "evacuations", "Evacuations that came to their end", outcome=[outcome.value.lower() for outcome in Outcome]
+        )
+        self._restores = self._counter(
+            "job_restores", "Requeued jobs that began here, by what of their files came back", result=list(JOB_RESTORES)
         )
         self.progress(None)
         self._last.set(NAN)
@@ -266,6 +271,12 @@ class Metrics:
 
     def outcome(self, outcome: Outcome) -> None:
         self._evacuations.labels(outcome.value.lower()).inc()
+
+    def restored(self, result: str) -> None:
+        """Take what a requeued job got back. Raises KeyError for a word that is not in JOB_RESTORES."""
+        if result not in JOB_RESTORES:
+            raise KeyError(result)
+        self._restores.labels(result).inc()
 
     def capability(self, name: str, *, on: bool) -> None:
         """Take whether a part works. Raises KeyError for one that is not in CAPABILITIES."""

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fakes.counting import RANKS, SCRIPT_NAME, went_on
 from tests.fakes.evacuating import records
-from tests.fakes.lab import job_state, scratch, until
+from tests.fakes.lab import job_state, metrics, sample, scratch, until
 from tests.fakes.site import in_seconds
 
 pytestmark = [pytest.mark.slurm, pytest.mark.s3]
@@ -59,13 +59,14 @@ def test_a_job_on_two_nodes_that_both_go_gives_each_rank_its_own_files(site, age
 def test_the_node_that_stays_comes_back_with_another_rank_and_gets_that_ranks_files(site, agents):
     job = site.submit("-N2", "--wrap", RANKS)
     assert site.nodes_of(job) == ["n1", "n2"]
-    doomed, _stays = agents("n1"), agents("n2")
+    doomed, stays = agents("n1"), agents("n2")
     site.stepped(job, 0, 1)
     doomed.imds.interrupt("terminate", in_seconds(WINDOW + 8))
     status = doomed.until_state("resting", seconds=WINDOW + 20)
     assert (status["outcome"], status["jobs"]["requeued"]) == ("COMPLETE", 1), status
     ended(site, job)
     right_on_new_nodes(site, job, ["n2", "n3"])
+    assert sample(metrics(stays), 'hpc_agent_job_restores_total{result="complete"}') == 1
     aside = scratch(site.cluster, "n2") / f"{job}.hpc-agent-before-life1"
     assert {line.split()[0] for line in (aside / "steps").read_text().splitlines()} == {"1"}
 

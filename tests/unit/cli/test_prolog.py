@@ -71,6 +71,15 @@ def test_a_job_that_wants_nothing_gets_nothing_and_slurm_is_not_asked(environ, c
     assert "not wanted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("answer", [{"result": {"counted": "none"}}, {"error": {"message": "no such op", "exit": 2}}])
+def test_the_daemon_counts_what_came_back(environ, tmp_path, daemon, answer):
+    daemon.answers["restored"] = [answer]
+    environ(**REQUEUED, SLURM_JOB_COMMENT="hpc-agent:restore=off")
+    assert main(["prolog"]) == 0
+    assert daemon.asked == [{"op": "restored", "result": "none"}]
+    assert (tmp_path / "restore/7").read_text() == "none\n"
+
+
 def test_the_daemons_environment_is_read_as_systemd_reads_it(tmp_path):
     (tmp_path / "environment").write_text("# comment\nAWS_REGION=eu-west-1\n\n X='a b=c'\nnothing\n")
     assert prolog.environment(tmp_path / "environment") == {"AWS_REGION": "eu-west-1", "X": "a b=c"}

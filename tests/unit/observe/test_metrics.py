@@ -17,10 +17,11 @@ from agent.evacuation.phases import NUMBERS, Phase
 from agent.evacuation.state import Outcome
 from agent.imds.client import ABSENT, FOUND
 from agent.imds.unavailable import Reason
+from agent.jobs.choice import Result
 from agent.model.drain import Drain
 from agent.model.notice import Notice, NoticeKind
 from agent.model.progress import Progress
-from agent.observe.metrics import CAPABILITIES, IMDS_OUTCOMES, S3_OPERATIONS, S3_OUTCOMES, Metrics
+from agent.observe.metrics import CAPABILITIES, IMDS_OUTCOMES, JOB_RESTORES, S3_OPERATIONS, S3_OUTCOMES, Metrics
 from agent.store import counted
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
@@ -68,6 +69,7 @@ def busy(metrics):
     metrics.s3_requests({"put ok": 7})
     metrics.committed(NOON, complete=True)
     metrics.outcome(Outcome.PARTIAL)
+    metrics.restored("older")
     metrics.capability("imds", on=True)
     metrics.trouble(2)
     metrics.clock_skew(-0.25)
@@ -199,11 +201,25 @@ def test_a_part_that_nobody_knows_has_no_capability(metrics):
         metrics.capability("teleport", on=True)
 
 
+def test_what_requeued_jobs_got_back_is_counted_and_no_other_word(metrics):
+    metrics.restored(Result.OLDER)
+    metrics.restored(Result.OLDER)
+    assert [metrics.registry.get_sample_value("hpc_agent_job_restores_total", {"result": each}) for each in Result] == [
+        0.0,
+        2.0,
+        0.0,
+        0.0,
+    ]
+    with pytest.raises(KeyError):
+        metrics.restored("some")
+
+
 def test_the_labels_are_what_the_other_parts_say(metrics):
     assert set(IMDS_OUTCOMES) >= {FOUND, ABSENT, *Reason}
     assert set(S3_OPERATIONS) >= set(counted.Operation)
     assert set(S3_OUTCOMES) >= set(counted.Outcome)
     assert set(CAPABILITIES) == set(Name)
+    assert set(JOB_RESTORES) == set(Result)
 
 
 def test_the_documents_name_every_metric(metrics):
