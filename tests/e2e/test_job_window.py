@@ -33,10 +33,8 @@ def test_of_two_minutes_a_job_runs_at_least_sixty_percent_and_everything_is_save
     """The copy alone takes more than half of the 120 s."""
     with opened(tmp_path, 2, scratch=f"{files * 32 + 500}m") as site:
         job = site.submit("-w", "n1", SCRIPT_NAME)
-        big = scratch(site.cluster, "n1") / "big"
-        big.mkdir()
-        for number in range(files):
-            site.run("n1", "sh", "-c", f"head -c {SIZE} /dev/urandom >/scratch/big/{number}")
+        (scratch(site.cluster, "n1") / "big").mkdir()
+        site.run("n1", "sh", "-c", f"for n in $(seq {files}); do head -c {SIZE} /dev/urandom >/scratch/big/$n; done")
         site.run("n1", *capped(mbit))
         doomed = site.agent("n1")
         site.stepped(job)
