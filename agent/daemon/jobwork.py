@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from agent.chance import Chance
+from agent.daemon.patience import Patience
 from agent.daemon.runner import Tell, said
 from agent.daemon.whoami import Whoami
 from agent.errors import AgentError, TransientError
@@ -23,8 +24,8 @@ from agent.slurm.requeue import Requeued, Verdict, why_not
 
 LOOK_EVERY: Final = 2.0
 """Seconds between looks at the jobs while the node is being left: two squeue calls, some 20 ms each."""
-PAUSE: Final = 0.25
-"""Seconds between two tries, and between two looks whether processes are gone."""
+PAUSE: Final = 0.5
+"""Seconds between two tries, and between two looks whether processes are gone; a half of it at least."""
 LAST_WORD: Final = 2.0
 """Seconds kept for the record of the outcome, after the jobs are handed back."""
 
@@ -34,8 +35,6 @@ DEALT: Final = {
     Verdict.GONE: Dealt.ENDED,
     Verdict.REFUSED: Dealt.LEFT,
 }
-
-T = TypeVar("T")
 
 
 class StillThere(TransientError):
@@ -77,7 +76,7 @@ class JobWork:
         self.is_barrier = is_barrier
         self._safety_margin = safety_margin
         self._default = default
-        self._chance = chance
+        self._patience = Patience(chance, first=PAUSE, longest=PAUSE)
         self._told: set[tuple[str, int]] = set()
         self._signalled: set[tuple[str, int]] = set()
         self.times: Times | None = None
@@ -135,7 +134,7 @@ class JobWork:
 
     async def _signal(self, slurm: Slurm, job: Held, tell: Tell) -> None:
         with contextlib.suppress(SlurmRefused):  # it has ended
-            await self._until_done(lambda: slurm.signal(job.ref, job.signal), tell)
+            await self._patience.until_done(lambda: slurm.signal(job.ref, job.signal), tell)
             tell.signalled(job)
 
     async def stop(self, state: Evacuation, tell: Tell) -> None:
@@ -153,10 +152,10 @@ class JobWork:
             await self._signal(slurm, job, tell)
         await _sleep_until(times.stop_at)
         if self.is_barrier() and await self._is_answered(slurm, job, tell, until=times.stop_until - STOP_COST):
-            await self._until_done(lambda: _gone(slurm, job), tell)
+            await self._patience.until_done(lambda: _gone(slurm, job), tell)
             self.gone.add((job.ref, job.life))
             return
-        await self._until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
+        await self._patience.until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
         tell.handled(job, Dealt.FROZEN)
 
     async def _is_answered(self, slurm: Slurm, job: Held, tell: Tell, *, until: float) -> bool:
@@ -209,11 +208,11 @@ class JobWork:
 
     async def _go_on(self, slurm: Slurm, job: Held, tell: Tell) -> None:
         with contextlib.suppress(SlurmRefused):  # it has ended
-            await self._until_done(lambda: slurm.thaw(job.id, uid=job.uid), tell)
+            await self._patience.until_done(lambda: slurm.thaw(job.id, uid=job.uid), tell)
 
     async def _requeue(self, slurm: Slurm, job: Held, tell: Tell) -> Held:
         try:
-            done = await self._until_done(lambda: slurm.requeue(job.ref, life=job.life), tell)
+            done = await self._patience.until_done(lambda: slurm.requeue(job.ref, life=job.life), tell)
         except SlurmRefused as error:
             done = Requeued(verdict=Verdict.REFUSED, why=error.detail)
         if job.dealt is Dealt.FROZEN or not self.is_barrier():
@@ -221,15 +220,6 @@ class JobWork:
             await self._go_on(slurm, job, tell)
         tell.handled(job, DEALT[done.verdict], done.why)
         return replace(job, dealt=DEALT[done.verdict], why=done.why or job.why)
-
-    async def _until_done(self, once: Callable[[], Awaitable[T]], tell: Tell) -> T:
-        """Return what `once` returns, after any number of tries; the runner cancels."""
-        while True:
-            try:
-                return await once()
-            except TransientError as error:
-                tell.troubled(error)
-            await asyncio.sleep(PAUSE * (1 + self._chance.fraction()))
 
 
 def held(job: Job, default: Wishes, tell: Tell) -> Held:

@@ -27,6 +27,11 @@ def begun_document(state: Evacuation, node: Node) -> dict[str, Any]:
     }
 
 
+def place_of(state: Evacuation, node: Node) -> Any:
+    """Return where the records of an evacuation are, as the keys want it."""
+    return {"cluster": node.cluster, "writer": node.writer, "at": state.began_at}
+
+
 def outcome_document(
     state: Evacuation,
     node: Node,

@@ -1,13 +1,13 @@
 """The jobs of a node that is being left: what its heads say of them, and Slurm's word for the head that counts."""
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
 from agent.copier.protocol import Record
 from agent.daemon.jobfiles import pointers, ref_of
-from agent.errors import AgentError, TransientError
+from agent.errors import AgentError, PermanentError, TransientError
 from agent.evacuation.jobs import Dealt, Held
 from agent.evacuation.phases import Phase
 from agent.evacuation.state import Evacuation, Saved
@@ -24,6 +24,10 @@ PAUSE: Final = 0.25
 
 Life = tuple[str, int]
 """What Slurm calls a job, and the number of its life."""
+
+
+class JobsUnknown(PermanentError):
+    """All that could be saved was; not every job will find it again."""
 
 
 class Files(Protocol):
@@ -122,6 +126,12 @@ class Rescued:
     def pointers(self, state: Evacuation, node: Node) -> list[Record]:
         """Return the notes for people which head holds whose files; none without a head."""
         return [] if state.saved is None else pointers(self._left(state), state.saved, node)
+
+
+def require_known(trouble: Sequence[str]) -> None:
+    """Raise JobsUnknown where jobs may not find their files again, for the reasons given as sentences."""
+    if trouble:
+        raise JobsUnknown("save", "the files of jobs", "; ".join(trouble))
 
 
 def _has_ended(record: JobRecord, state: Evacuation) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent.daemon.works import HOLDING
+from agent.daemon.draining import HOLDING
 from agent.evacuation.phases import Phase
 from agent.evacuation.record import state_document, state_of
 from agent.evacuation.state import Effects, Outcome
