@@ -66,7 +66,8 @@ async def _bin_folders(host: Host, bin_dir: str, path: str) -> AsyncIterator[tup
     yield host.at(PARALLELCLUSTER_BIN), "ParallelCluster: /opt/slurm"
     yield host.at(PCS_IN_USE) / "bin", f"PCS: {PCS_IN_USE}"
     for found in await host.ask(lambda: slurmd.running(host.at("/proc"))):
-        yield host.at(str(PurePosixPath(found.program).parent.parent / "bin")), "beside the running slurmd"
+        if found.program:
+            yield host.at(str(PurePosixPath(found.program).parent.parent / "bin")), "beside the running slurmd"
     for folder in await host.ask(lambda: _newest_first(host.at(PCS_VERSIONS))):
         yield folder / "bin", f"PCS: highest version in {PCS_VERSIONS}"
     for folder_name in filter(None, path.split(":")):

@@ -1,5 +1,9 @@
-"""The slurmd that runs on this machine, seen in /proc: where it lies and which node it says it is."""
+"""The slurmd that runs on this machine, seen in /proc: where it lies and which node it says it is.
 
+Only root's counts: any user can name a process `slurmd`, and what lies beside it would be run as root.
+"""
+
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +14,7 @@ _TAKE_VALUE = "dfFLn"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slurmd:
-    """A running slurmd. `node` is what its -N names, "" without one."""
+    """A running slurmd. `program` is "" where that is not known; `node` is what its -N names, "" without one."""
 
     program: str
     node: str
@@ -43,10 +47,25 @@ def _found(proc: Path) -> Iterator[Slurmd]:
     for process in proc.glob("[0-9]*"):
         try:
             # The name first: reading a command line can wait for a process that is stuck.
-            if (process / "comm").read_text().strip() != "slurmd":
+            if (process / "comm").read_text().strip() != "slurmd" or not _is_ours(process):
                 continue
             argv = (process / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
-            program = str((process / "exe").readlink()).removesuffix(" (deleted)")
         except OSError:
             continue
-        yield Slurmd(program=program, node=node_option(argv))
+        if argv != [""]:
+            yield Slurmd(program=_program(process, argv[0]), node=node_option(argv))
+
+
+def _is_ours(process: Path) -> bool:
+    """Tell whether it has been root's, or ours, from the beginning: not what a user began and a set-uid bit raised."""
+    lines = (process / "status").read_text(errors="replace").splitlines()
+    uids = next((line.split()[1:] for line in lines if line.startswith("Uid:")), ["-1"])
+    return {int(uid) for uid in uids} <= {0, os.geteuid()}
+
+
+def _program(process: Path, called: str) -> str:
+    """Return its path. The kernel does not tell one who may less than slurmd may, as the daemon in its unit."""
+    try:
+        return str((process / "exe").readlink()).removesuffix(" (deleted)")
+    except OSError:
+        return called if called.startswith("/") else ""

@@ -31,6 +31,7 @@ def slurmd(host, program_path, *options):
     folder = host.at("/proc/66")
     folder.mkdir(parents=True)
     (folder / "comm").write_text("slurmd\n")
+    (folder / "status").write_text("Uid:\t0\t0\t0\t0\n")
     (folder / "cmdline").write_bytes("\0".join(["slurmd", *options]).encode())
     (folder / "exe").symlink_to(program_path)
 

@@ -26,12 +26,14 @@ def test_the_node_name_is_read_from_the_command_line_as_slurmd_reads_it(line, no
     assert node_option(line.split()) == node
 
 
-def process(proc, pid, *argv, comm="slurmd", program="/usr/sbin/slurmd"):
+def process(proc, pid, *argv, comm="slurmd", program="/usr/sbin/slurmd", uids=(0, 0, 0, 0)):
     folder = proc / str(pid)
     folder.mkdir(parents=True)
     (folder / "comm").write_text(f"{comm}\n")
     (folder / "cmdline").write_bytes(b"\0".join(word.encode() for word in argv) + b"\0")
-    (folder / "exe").symlink_to(program)
+    (folder / "status").write_text(f"Name:\t{comm}\nUid:\t" + "\t".join(map(str, uids)) + "\nGid:\t0\t0\t0\t0\n")
+    if program:
+        (folder / "exe").symlink_to(program)
 
 
 def test_a_running_slurmd_is_found_among_others(tmp_path):
@@ -45,3 +47,20 @@ def test_a_running_slurmd_is_found_among_others(tmp_path):
 
 def test_no_slurmd_is_no_error(tmp_path):
     assert running(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("uids", [(1000, 1000, 1000, 1000), (1000, 0, 0, 0)])
+def test_what_a_user_calls_slurmd_is_not_believed_p8(tmp_path, uids):
+    process(tmp_path, 70, "/home/eve/sbin/slurmd", "-N", "n2", program="/home/eve/sbin/slurmd", uids=uids)
+    assert running(tmp_path) == []
+
+
+def test_slurmd_is_found_where_the_kernel_does_not_tell_its_program(tmp_path):
+    process(tmp_path, 66, "/opt/slurm/sbin/slurmd", "-D", "-N", "n1", program="")
+    process(tmp_path, 67, "slurmd", "-N", "n2", program="")
+    assert running(tmp_path) == [Slurmd(program="", node="n2"), Slurmd(program="/opt/slurm/sbin/slurmd", node="n1")]
+
+
+def test_a_slurmd_that_has_just_ended_is_none(tmp_path):
+    process(tmp_path, 66, "", program="")
+    assert running(tmp_path) == []
