@@ -13,6 +13,9 @@ from agent.notices.source import Sighting
 INTERVAL: Final = 60.0
 """Seconds. Slurm has no rate limit for root: a thousand nodes ask their slurmctld 17 times a second."""
 
+INTERVAL_WITHOUT_SLURM: Final = 5.0
+"""Nobody is asked then. Until Slurm has said that no job is here there may be one, and the tree is looked at for it."""
+
 STOP_TIME: Final = timedelta(seconds=150)
 """TimeoutStopSec= of our unit: what a shutdown gives us at least, if EC2 leaves it that much."""
 
@@ -32,13 +35,17 @@ class ShutdownSource:
     """
 
     name = "shutdown"
-    interval = INTERVAL
 
     def __init__(self, read: Callable[[], Awaitable[NodeState | None]], clock: Clock) -> None:
         self._read = read
         self._clock = clock
+        self._has_slurm = False
         self._stopping = False
         self._ends_at: datetime | None = None
+
+    @property
+    def interval(self) -> float:
+        return INTERVAL if self._has_slurm else INTERVAL_WITHOUT_SLURM
 
     def stopping(self) -> None:
         """The machine is being shut down: there is no way back from that."""
@@ -52,8 +59,10 @@ class ShutdownSource:
         return (Sighting(id=self.name, kind=NoticeKind.SHUTDOWN, ends_at=self._ends_at, source=self.name),)
 
     async def _is_powered_down(self) -> bool:
+        self._has_slurm = True  # also where it does not answer
         try:
             state = await self._read()
         except PermanentError as error:
             raise TransientError(error.op, error.subject, error.detail, hint=error.hint) from error
+        self._has_slurm = state is not None
         return state is not None and POWERING_DOWN in state.flags and may_have_job(state)

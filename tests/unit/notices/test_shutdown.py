@@ -9,7 +9,7 @@ import pytest
 from agent.errors import TransientError
 from agent.model.drain import NodeState
 from agent.model.notice import NoticeKind
-from agent.notices.shutdown import INTERVAL, STOP_TIME, ShutdownSource
+from agent.notices.shutdown import INTERVAL, INTERVAL_WITHOUT_SLURM, STOP_TIME, ShutdownSource
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
 
 UNIT = Path(__file__).parents[3] / "systemd/hpc-agent.service"
@@ -92,7 +92,25 @@ async def test_where_there_is_no_slurm_there_is_nothing_to_see():
     assert await scene.source.look() == ()
 
 
-def test_it_looks_rarely_and_counts_on_the_stop_time_of_the_unit():
-    assert Scene().source.interval == INTERVAL >= 60
+async def test_p9_a_slurm_that_was_found_after_the_start_is_asked_soon_whether_jobs_are_here_and_then_rarely():
+    scene = Scene()
+    scene.state = None
+    await scene.source.look()
+    assert scene.source.interval == INTERVAL_WITHOUT_SLURM <= 5
+
+    scene.state = NodeState(name="n1", base="IDLE", flags=frozenset())
+    await scene.source.look()
+    assert scene.source.interval == INTERVAL >= 60
+
+
+async def test_a_slurm_that_does_not_answer_is_asked_as_rarely():
+    scene = Scene()
+    scene.error = SlurmUnavailable("read", "n1", "down")
+    with pytest.raises(TransientError):
+        await scene.source.look()
+    assert scene.source.interval == INTERVAL
+
+
+def test_it_counts_on_the_stop_time_of_the_unit():
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)s$", UNIT.read_text(), re.MULTILINE)
     assert STOP_TIME.total_seconds() == int(seconds)
