@@ -179,6 +179,7 @@ class Ledger:
     def leave(self, job: Job) -> None:
         """Note that a file is not to be stored by this pass: an older row of it stands."""
         self._forget(job)
+        self._stand(job)
         if job.old and job.same:  # it will do for as long as a head lives
             return
         self._left_files += 1
@@ -189,7 +190,12 @@ class Ledger:
     def lose(self, job: Job, detail: str) -> None:
         """Note that a file can't be read: an older row of it stands."""
         del self._under_way[job]
+        self._stand(job)
         self.add_problem(Problem(path=self.path_of(job), detail=detail, size=job.entry.stat.size))
+
+    def _stand(self, job: Job) -> None:
+        if job.before is not None:
+            self._counts.stand(job.before)
 
     def _forget(self, job: Job) -> None:
         del self._under_way[job]
@@ -227,7 +233,7 @@ class Ledger:
 
     def standing(self) -> Standing:
         """Return what a head says that is written once what `take` returned last is in a segment."""
-        totals = self._counts.totals()
+        totals = self._counts.totals(walked=self.walked)
         waiting = sum(line.is_new for line in self._lines.values())
         totals = replace(totals, directories=max(0, totals.directories - waiting))
         left = self._left()

@@ -64,6 +64,26 @@ async def test_a_delta_holds_only_what_differs(node):
     assert second.totals.files == first.totals.files
 
 
+@pytest.mark.parametrize("gone", ["1", "2"])
+async def test_the_bytes_of_hard_links_count_while_the_row_of_one_name_stands(node, gone):
+    for name in ("1", "2"):
+        (node.root / name).mkdir()
+    (node.root / "1" / "file").write_bytes(b"a" * 1000)
+    os.link(node.root / "1" / "file", node.root / "2" / "file")
+    (node.root / "other").write_bytes(b"b" * 10)
+    await node.save()
+
+    (node.root / gone / "file").unlink()
+    left_behind = await node.save(choice=Choice(most_bytes=0))
+    assert left_behind.left.files == 1
+    assert left_behind.totals == await totals_of(node.store, left_behind)
+    assert left_behind.totals.bytes == 1010
+
+    whole = await node.save()
+    assert whole.totals == await totals_of(node.store, whole)
+    assert whole.totals.bytes == 1010
+
+
 def link_to_directory(root):
     (root / "link").unlink()
     (root / "link").mkdir()
