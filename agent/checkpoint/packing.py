@@ -1,4 +1,4 @@
-"""Small files read straight into the pack they travel in. Blocking; several packs are made in threads side by side.
+"""Small files read straight into the pack they travel in. Blocking; several packs may be made in threads side by side.
 
 A pack is one PUT, and what is left of the cost of a small file is the reading of it: one open, no copy of its bytes.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from errno import ENOENT
 from itertools import groupby
+from resource import RUSAGE_THREAD, getrusage
 from typing import Final
 
 from agent.checkpoint import pack
@@ -29,6 +30,9 @@ from agent.scratch.walk import join
 
 ATTEMPTS: Final = 3
 """How often a file that changes while it is read is read; after that it is stored torn."""
+_SECTOR: Final = 512
+_MANY: Final = 4
+"""A pack of which one of so many bytes had to be read from a disk had to wait for it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +51,8 @@ class Packed:
     lost: list[tuple[Job, OSError]] = field(default_factory=list)
     unfit: list[Job] = field(default_factory=list)
     receipts: list[ObjectReceipt] = field(default_factory=list)
+    from_disk: bool = False
+    """It had to be waited for: too little of it was in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +92,10 @@ class Packing:
         heads = [self._head(job, job.entry.stat) for job in jobs]
         room = sum(map(len, heads)) + sum(pack.padded(job.entry.stat.size) for job in jobs)
         packed = Packed(key=key, buffer=self._buffers.take(room + len(pack.END)))
-        sheet = _Sheet(packed.buffer, room)
+        sheet, fetched = _Sheet(packed.buffer, room), _bytes_from_disk()
         for home, files in groupby(zip(jobs, heads, strict=True), key=_home):
             self._add_folder(packed, sheet, home, list(files))
+        packed.from_disk = (_bytes_from_disk() - fetched) * _MANY > room
         packed.body = sheet.close()
         packed.crc64nvme = crc64nvme(packed.body)
         return packed
@@ -199,6 +206,11 @@ class _Sheet:
         end = self._end + len(pack.END)
         self._view[self._end : end] = pack.END
         return self._view[:end]
+
+
+def _bytes_from_disk() -> int:
+    """Return how many bytes this thread has had read from disks."""
+    return getrusage(RUSAGE_THREAD).ru_inblock * _SECTOR
 
 
 def _home(file: tuple[Job, bytes]) -> Directory:

@@ -30,6 +30,7 @@ from agent.checkpoint.opening import Opening
 from agent.checkpoint.outline import pass_of
 from agent.checkpoint.packing import Packing
 from agent.checkpoint.part import Part
+from agent.checkpoint.readers import Readers
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.refresh import Refresh
 from agent.checkpoint.sending import Sending
@@ -48,7 +49,7 @@ MIB = 1 << 20
 MOST_LAYERS = 8
 """More segments of earlier passes are made into one: each of them is read by whoever reads the checkpoint."""
 PACKS = 0.75
-"""How many packs are made at once, as a share of what its connections could send: by default 12, which take 96 MB."""
+"""How many packs are under way at once, as a share of what its connections could send: 12 by default, at most 96 MB."""
 SPARE = 64 << 10
 """What the members of a pack may take more than was reckoned: long names."""
 COMMIT_SECONDS = 4.0
@@ -176,6 +177,7 @@ class Saver:
             backlog=self._backlog,
             uploads=self._uploads,
             packing=packing,
+            readers=Readers(packs),
             refresh=self._refresh,
             ledger=self._ledger,
             links=self._links,

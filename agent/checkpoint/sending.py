@@ -16,6 +16,7 @@ from agent.checkpoint.lane import Slice
 from agent.checkpoint.ledger import Job, Ledger
 from agent.checkpoint.links import Links
 from agent.checkpoint.packing import ATTEMPTS, Packing
+from agent.checkpoint.readers import Readers
 from agent.checkpoint.refresh import Refresh
 from agent.checkpoint.transfer import Transfer
 from agent.checkpoint.uploads import Uploads
@@ -40,6 +41,7 @@ class Sending:
         backlog: Backlog,
         uploads: Uploads,
         packing: Packing,
+        readers: Readers,
         refresh: Refresh,
         ledger: Ledger,
         links: Links,
@@ -53,6 +55,7 @@ class Sending:
         self._backlog = backlog
         self._uploads = uploads
         self._packing = packing
+        self._readers = readers
         self._refresh = refresh
         self._ledger = ledger
         self._links = links
@@ -94,7 +97,8 @@ class Sending:
 
     async def _pack_anew(self, jobs: list[Job]) -> None:
         """Read small files into a pack and store it; those that are not small any more go their own way."""
-        packed = await self._run(partial(self._packing.pack, jobs, self._uploads.new_pack_key()))
+        pack = partial(self._packing.pack, jobs, self._uploads.new_pack_key())
+        packed = await self._readers.read(partial(self._run, pack))
         await self._uploads.put_pack(packed)
         for job, entry in packed.stored:
             self.settle(job, entry)
