@@ -20,9 +20,10 @@ class Choice:
     def takes(self, entry: Entry) -> bool:
         """Return whether a file is to be stored, and count its bytes if it is."""
         stat = entry.stat
-        changed = max(stat.mtime_ns, stat.ctime_ns) / 1e9
-        if self.changed_before is not None and changed >= self.changed_before.timestamp():
-            return False
+        if self.changed_before is not None:
+            changed = max(stat.mtime_ns, stat.ctime_ns) / 1e9
+            if changed >= self.changed_before.timestamp():
+                return False
         if self.most_bytes is None:
             return True
         if self.most_bytes <= 0:

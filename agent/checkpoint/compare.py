@@ -27,7 +27,7 @@ class Fate:
     is_stored: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Fresh:
     """A name that is new or differs from its row `before`.
 

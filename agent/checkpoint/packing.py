@@ -63,6 +63,7 @@ class _Read:
     xattrs: Mapping[str, bytes]
     crc64nvme: int
     torn: bool
+    settled: bool
 
 
 class Packing:
@@ -105,16 +106,17 @@ class Packing:
         return pack.header(name, seen)
 
     def _add_folder(self, packed: Packed, sheet: "_Sheet", home: Directory, files: Sequence[tuple[Job, bytes]]) -> None:
-        tree = self._trees[home.root]
+        tree, at = self._trees[home.root], self._clock.now()
         try:
             with tree.folder(home.path) as folder:
                 for job, head in files:
-                    self._add(packed, sheet, job, head, tree, folder)
+                    self._add(packed, sheet, job, head, tree, folder, at)
         except OSError as error:  # the directory's: those of files do not come so far
             packed.lost += [(job, error) for job, _ in files]
 
-    def _add(self, packed: Packed, sheet: "_Sheet", job: Job, head: bytes, tree: Tree, folder: int) -> None:
-        at = self._clock.now()
+    def _add(
+        self, packed: Packed, sheet: "_Sheet", job: Job, head: bytes, tree: Tree, folder: int, at: datetime
+    ) -> None:
         try:
             read = self._read(sheet, job, head, tree, folder, at)
         except OSError as error:
@@ -123,15 +125,14 @@ class Packing:
         if read is None:
             packed.unfit.append(job)
             return
-        settled = self._quiesced or (tree.shows_writes and is_settled(read.stat, at))
         path = join(self._roots[job.home.root], job.path)
         ref = None if read.torn else self._same(job, path, read)
         if ref is None:
             offset = sheet.keep(read.stat.size)
             ref = ObjectRef(key=packed.key, offset=offset, length=read.stat.size, crc64nvme=read.crc64nvme)
-        packed.stored.append((job, _entry(job, read, ref if ref.length else None, settled=settled)))
+        packed.stored.append((job, _entry(job, read, ref if ref.length else None)))
         if self._receipts.is_kept and not read.torn:
-            packed.receipts.append(_receipt(path, read, ref, settled=settled))
+            packed.receipts.append(_receipt(path, read, ref))
 
     def _same(self, job: Job, path: bytes, read: _Read) -> ObjectRef | None:
         """Return where just these bytes of the file are stored."""
@@ -152,7 +153,8 @@ class Packing:
                 seen = _seen(job, found)
                 if seen is not job.entry.stat:
                     head = self._head(job, seen)
-                if not self._quiesced and tree.shows_writes and is_settled(seen, at):
+                settled = self._quiesced or (tree.shows_writes and is_settled(seen, at))
+                if settled and not self._quiesced:
                     write_back(fd)
                 if seen.size >= self._below or not sheet.takes(head, seen.size) or extents_of(fd, found) is not None:
                     return None
@@ -163,7 +165,7 @@ class Packing:
                 os.close(fd)
             if not torn or not attempts_left:
                 break
-        return _Read(seen, xattrs, crc, torn)
+        return _Read(seen, xattrs, crc, torn, settled)
 
 
 class _Sheet:
@@ -229,7 +231,7 @@ def _differ(before: os.stat_result, after: os.stat_result) -> bool:
     return was != (after.st_size, after.st_mtime_ns, after.st_ctime_ns)
 
 
-def _entry(job: Job, read: _Read, ref: ObjectRef | None, *, settled: bool) -> Entry:
+def _entry(job: Job, read: _Read, ref: ObjectRef | None) -> Entry:
     """Return the entry of a file as it was when read, which may be another inode than the walk saw."""
     entry = job.entry
     return Entry(
@@ -239,12 +241,12 @@ def _entry(job: Job, read: _Read, ref: ObjectRef | None, *, settled: bool) -> En
         ref=ref,
         xattrs=read.xattrs,
         torn=read.torn,
-        unsettled=not settled,
+        unsettled=not read.settled,
         link=entry.link if read.stat.inode == entry.stat.inode else "",
     )
 
 
-def _receipt(path: bytes, read: _Read, ref: ObjectRef, *, settled: bool) -> ObjectReceipt:
+def _receipt(path: bytes, read: _Read, ref: ObjectRef) -> ObjectReceipt:
     return ObjectReceipt(
         path=path,
         signature=signature(read.stat),
@@ -253,5 +255,5 @@ def _receipt(path: bytes, read: _Read, ref: ObjectRef, *, settled: bool) -> Obje
         crc64nvme=ref.crc64nvme,
         extents=None,
         xattrs=read.xattrs,
-        settled=settled,
+        settled=read.settled,
     )

@@ -11,6 +11,8 @@ from agent.checksum import from_hex, to_hex
 from agent.model.checkpoint import ObjectRef, Stat
 from agent.store.base import Part, UploadId
 
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 Signature = tuple[int, int, int, int]
 Extents = tuple[tuple[int, int], ...]
 
@@ -67,7 +69,7 @@ class HeadReceipt:
 
 
 def line_of(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+    return _dumps(record).encode("ascii") + b"\n"
 
 
 def head_record(receipt: HeadReceipt) -> Mapping[str, Any]:

@@ -59,6 +59,8 @@ class Receipts:
         self._heads: list[HeadReceipt] = []
         self._path = path
         self._objects: dict[bytes, ObjectReceipt] = {}
+        self._lines: dict[str, bytes] = {}
+        """What is written of an object, by its key: so that it need not be put into words again (`rotate`)."""
         self._uploads: dict[bytes, UploadReceipt] = {}
         self._by_id: dict[UploadId, UploadReceipt] = {}
         self._in_segment: list[bytes] = []
@@ -114,16 +116,15 @@ class Receipts:
         self._note(self._began)
 
     def stored(self, receipt: ObjectReceipt) -> None:
-        self._keep(receipt)
-        self._note(object_record(receipt))
+        if self.is_kept:
+            self._write_soon(self._keep(receipt.key, [receipt], line_of(object_record(receipt))))
 
     def packed(self, receipts: Iterable[ObjectReceipt]) -> None:
         """Note files of one pack or a few, without holes, in one record for each."""
-        for key, members in groupby(receipts, key=attrgetter("key")):
-            files = list(members)
-            for each in files:
-                self._keep(each)
-            self._note(pack_record(key, files))
+        if self.is_kept:
+            for key, members in groupby(receipts, key=attrgetter("key")):
+                files = list(members)
+                self._write_soon(self._keep(key, files, line_of(pack_record(key, files))))
 
     def begun(self, receipt: UploadReceipt) -> None:
         self._keep_upload(receipt)
@@ -160,11 +161,13 @@ class Receipts:
         for path in self._in_segment:
             self._objects.pop(path, None)
         self._in_segment.clear()
-        if self._path is None or self.trouble:
+        needed = {receipt.key for receipt in self._objects.values()}
+        self._lines = {key: lines for key, lines in self._lines.items() if key in needed}
+        if not self.is_kept or self.trouble:
             return
         async with self._writing:
             self._waiting.clear()
-            kept = b"".join(map(line_of, self._records()))
+            kept = b"".join(self._records())
             await self._on_disk(executor, partial(self._write_anew, kept))
 
     def close(self) -> None:
@@ -181,17 +184,21 @@ class Receipts:
             self._give_up(error.strerror or repr(error))
 
     def _note(self, record: Mapping[str, Any]) -> None:
-        if self._path is not None and not self.trouble:
-            self._waiting.append(line_of(record))
+        if self.is_kept:
+            self._write_soon(line_of(record))
 
-    def _records(self) -> Iterator[Mapping[str, Any]]:
-        """Yield what another life has to know, as records."""
-        yield self._began
-        yield from map(head_record, self._heads)
+    def _write_soon(self, line: bytes) -> None:
+        if not self.trouble:
+            self._waiting.append(line)
+
+    def _records(self) -> Iterator[bytes]:
+        """Yield what another life has to know; an object ends the upload of its file, so it comes first."""
+        yield line_of(self._began)
+        yield from map(line_of, map(head_record, self._heads))
+        yield from self._lines.values()
         for upload in self._uploads.values():
-            yield upload_record(upload)
-            yield from (part_record(upload.upload, part) for part in upload.parts.values())
-        yield from map(object_record, self._objects.values())
+            yield line_of(upload_record(upload))
+            yield from (line_of(part_record(upload.upload, part)) for part in upload.parts.values())
 
     def _write_anew(self, lines: bytes) -> None:
         assert self._path is not None
@@ -219,14 +226,18 @@ class Receipts:
             self.highest_head = 0
             self._heads.clear()
             self._objects.clear()
+            self._lines.clear()
             self._uploads.clear()
             self._by_id.clear()
 
-    def _keep(self, receipt: ObjectReceipt) -> None:
-        if self._path is not None:
+    def _keep(self, key: str, receipts: Iterable[ObjectReceipt], line: bytes) -> bytes:
+        """Keep receipts of one object, and the line that says them; return it."""
+        for receipt in receipts:
             self._objects[receipt.path] = receipt
             if (upload := self._uploads.pop(receipt.path, None)) is not None:
                 del self._by_id[upload.upload]
+        self._lines[key] = self._lines.get(key, b"") + line
+        return line
 
     def _keep_upload(self, receipt: UploadReceipt) -> None:
         if self._path is not None:
@@ -246,15 +257,14 @@ class Receipts:
     def _recall(self, line: bytes) -> None:
         """Take a line into memory; one that is torn, or of another version, is as good as never written."""
         try:
-            record = json.loads(line)
+            record, line = json.loads(line), line.rstrip(b"\n") + b"\n"
             match record["r"]:
                 case "pass":
                     self._enter((record["checkpoint"], record["prefix"]))
                 case "object":
-                    self._keep(object_in(record))
+                    self._keep(record["key"], [object_in(record)], line)
                 case "pack":
-                    for receipt in pack_in(record):
-                        self._keep(receipt)
+                    self._keep(record["key"], pack_in(record), line)
                 case "begun":
                     self._keep_upload(upload_in(record))
                 case "part":

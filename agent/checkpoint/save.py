@@ -334,7 +334,8 @@ class Saver:
 
     async def _meet(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            job.rank = self._ranks.of(job.path)
+            if self._ranks.last:
+                job.rank = self._ranks.of(job.path)
             if (other := self._links.stored_as(job)) is not None:
                 self._ledger.settle(job, replace(other, name=job.entry.name), shared=True)
             elif (known := self._uploads.known(job, self._ledger.path_of(job)) or self._restored(job)) is not None:

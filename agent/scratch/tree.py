@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EXDEV
+from itertools import islice
 from pathlib import Path
 
 from agent.errors import PermanentError
@@ -92,8 +93,8 @@ class Tree:
         surplus = len(self._held) - OPEN_FOLDERS
         if surplus <= 0:
             return
-        idle = [path for path, held in self._held.items() if not held.users and path != spare]
-        for path in idle[:surplus]:
+        idle = (path for path, held in self._held.items() if not held.users and path != spare)
+        for path in tuple(islice(idle, surplus)):
             os.close(self._held.pop(path).fd)
 
 

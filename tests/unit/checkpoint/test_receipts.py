@@ -216,3 +216,41 @@ async def test_a_write_that_is_cancelled_has_ended_before_the_next_one_begins(pa
     known = Receipts.load(path)
     assert known.object_of(OBJECT.path, STAT) == OBJECT
     assert known.object_of(b"/scratch/other", STAT)
+
+
+async def test_what_a_segment_holds_is_forgotten_and_the_rest_is_kept_word_for_word(path, executor):
+    receipts = await filled(path, executor)
+    packed = [replace(OBJECT, path=b"/scratch/%d" % n, key="data/-/p/p1.tar", extents=None) for n in range(3)]
+    alone = replace(OBJECT, path=b"/scratch/alone", key="data/-/p/f9/alone")
+    receipts.packed(packed)
+    receipts.stored(alone)
+    receipts.in_segment([OBJECT.path, packed[0].path, alone.path])
+    await receipts.rotate(executor)
+    receipts.close()
+    said = {json.loads(line).get("key") for line in path.read_bytes().splitlines()}
+    assert said == {None, "k", UPLOAD.key, "data/-/p/p1.tar"}
+    again = Receipts.load(path)
+    assert again.object_of(packed[1].path, STAT) == packed[1]
+    assert again.upload_of(UPLOAD.path, STAT).parts == {2: PART}
+
+
+async def test_p7_a_last_line_without_its_end_is_kept_whole(path, executor):
+    await filled(path, executor)
+    path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:2]))
+    again = Receipts.load(path)
+    again.begin(pass_id="q", checkpoint="c", prefix="hpc")
+    again.stored(replace(OBJECT, path=b"/scratch/other", key="data/-/q/f1/other"))
+    await again.rotate(executor)
+    again.close()
+    assert Receipts.load(path).object_of(OBJECT.path, STAT) == OBJECT
+
+
+async def test_p7_a_file_whose_upload_goes_on_has_it_known_whatever_its_former_pack_says(path, executor):
+    receipts = Receipts.load(path)
+    receipts.begin(pass_id="p", checkpoint="c", prefix="hpc")
+    former = [replace(OBJECT, path=name, key="data/-/p/p1.tar", extents=None) for name in (UPLOAD.path, b"/scratch/x")]
+    receipts.packed(former)
+    receipts.begun(UPLOAD)
+    await receipts.rotate(executor)
+    receipts.close()
+    assert Receipts.load(path).upload_of(UPLOAD.path, STAT) == UPLOAD
