@@ -24,7 +24,7 @@ from agent.evacuation.events import (
 from agent.evacuation.jobs import seen
 from agent.evacuation.phases import ARROWS, Cause, Phase
 from agent.evacuation.state import Evacuation, Trouble
-from agent.evacuation.work import OWN, Work
+from agent.evacuation.work import EVACUATING, OWN, Work
 from agent.model.drain import Drain
 
 
@@ -179,11 +179,13 @@ def _end_of_copying(event: Event, after: Evacuation) -> Cause | None:
 
 
 def _change(before: Evacuation, after: Evacuation) -> Cause | None:
-    if before.standing and not after.standing:
+    """Go by the phase, not by what stood: a start may have brought a policy for which other notices stand."""
+    is_leaving = before.phase in EVACUATING
+    if is_leaving and not after.standing:
         return Cause.CLEAR
     if before.standing and after.saves and not before.saves:
         return Cause.WORSE
-    known = {notice.id for notice in before.standing}
+    known = {notice.id for notice in before.standing} if is_leaving else set()
     return Cause.NOTICE if any(notice.id not in known for notice in after.standing) else None
 
 

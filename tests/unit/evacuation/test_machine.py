@@ -25,7 +25,7 @@ from agent.evacuation.jobs import Held
 from agent.evacuation.machine import advance
 from agent.evacuation.phases import ARROWS, NUMBERS, Cause, Phase
 from agent.evacuation.plan import due, plan
-from agent.evacuation.policy import DEFAULTS, acts_at
+from agent.evacuation.policy import DEFAULTS, Action, Rule, acts_at
 from agent.evacuation.record import state_document, state_of
 from agent.evacuation.state import Effects, Evacuation, Outcome, Saved
 from agent.evacuation.work import COPYING, OWN, Work, wanted
@@ -284,6 +284,24 @@ def test_p7_a_restart_reads_the_drain_again_and_copies_again_what_the_copier_kne
     state = told(Drained(**at(1), drain=Drain.OURS), Started(**at(2)), state=evacuating(Phase.COMMITTING))
     assert state.phase is Phase.COPYING
     assert wanted(state) == {Work.COPY, Work.DRAIN, Work.JOBS}
+
+
+REBALANCE = notice("rebalance", due=0.0, kind=NoticeKind.REBALANCE, source="rebalance")
+
+
+def test_p7_a_notice_that_a_new_policy_evacuates_for_is_acted_on_by_the_next_start():
+    watching = told(noticed(REBALANCE, source="rebalance"))
+    assert watching.phase is Phase.WATCHING
+    policy = {NoticeKind.REBALANCE: Rule(action=Action.EVACUATE)}
+    assert advance(replace(watching, policy=policy), Started(**at(9))).phase is Phase.DRAINING
+
+
+@pytest.mark.parametrize("phase", [Phase.COPYING, Phase.RESTING])
+def test_p4_a_start_with_a_policy_that_ignores_the_notice_lifts_the_drain(phase):
+    policy = {NoticeKind.SPOT_TERMINATE: Rule(action=Action.IGNORE)}
+    state = advance(replace(evacuating(phase), policy=policy), Started(**at(9)))
+    assert state.phase is Phase.RETURNING
+    assert wanted(state) == {Work.LIFT}
 
 
 def test_p7_a_start_without_a_notice_looks_for_a_drain_to_lift():
