@@ -180,7 +180,8 @@ get_package() { # MANAGER PACKAGE
 place() { # FILE PATH: sets $changed if that changes anything
     cmp -s "$1" "$2" && return
     mkdir -p "$(dirname "$2")"
-    if cp "$1" "$2.new" && chmod 644 "$2.new" && mv "$2.new" "$2"; then
+    rights=$(stat -c %a "$2" 2>/dev/null) || rights=644 # the environment may hold a secret
+    if install -m "$rights" "$1" "$2.new" && mv "$2.new" "$2"; then
         changed=1
     else
         fail "can't write $2"

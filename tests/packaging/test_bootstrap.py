@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.fakes.systemd_root import until
+from tests.packaging.target import ROOT
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(400)]  # the first makes the bundle
 
@@ -67,6 +68,19 @@ def test_it_installs_twice_the_service_runs_and_an_uninstall_leaves_nothing(targ
     assert not target.is_active()
     assert target.left() == []
     assert not target.root.inside(target.LOG).exists()
+
+
+@pytest.mark.parametrize(("was", "is_now"), [(0o600, 0o600), (None, 0o644)], ids=["kept", "new"])
+def test_a_file_that_only_root_may_read_stays_so_when_it_is_written_anew_p8(tmp_path, was, is_now):
+    there, fresh = tmp_path / "environment", tmp_path / "fresh"
+    if was is not None:
+        there.write_text("AWS_SECRET_ACCESS_KEY=secret\n")
+        there.chmod(was)
+    fresh.write_text("PCS_CLUSTER_ID=pcs_1\n")
+    place = re.search(r"(?ms)^place\(\) .*?^}", (ROOT / "packaging/bootstrap.sh").read_text())
+    subprocess.run(["sh", "-euc", f'{place[0]}\nplace "$@"', "sh", fresh, there], check=True, timeout=10)
+    assert there.read_text() == fresh.read_text()
+    assert there.stat().st_mode & 0o777 == is_now
 
 
 def refused(target, done, reason):
