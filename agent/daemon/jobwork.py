@@ -79,6 +79,8 @@ class JobWork:
         self._patience = Patience(chance, first=PAUSE, longest=PAUSE)
         self._told: set[tuple[str, int]] = set()
         self._signalled: set[tuple[str, int]] = set()
+        # Frozen, at least in part, and not let go on since: another evacuation begins without what the last one did.
+        self._frozen: dict[tuple[str, int], Held] = {}
         self.times: Times | None = None
         self.gone: set[tuple[str, int]] = set()
 
@@ -155,6 +157,7 @@ class JobWork:
             await self._patience.until_done(lambda: _gone(slurm, job), tell)
             self.gone.add((job.ref, job.life))
             return
+        self._frozen[(job.ref, job.life)] = job
         await self._patience.until_done(lambda: slurm.freeze(job.id, uid=job.uid), tell)
         tell.handled(job, Dealt.FROZEN)
 
@@ -193,22 +196,26 @@ class JobWork:
     async def thaw(self, state: Evacuation, tell: Tell) -> None:
         """Let jobs that we stopped go on: the node stays after all. We may have died before we noted one down."""
         has_stopped = Phase.STOPPING in state.entered
-        stopped = [
-            job
+        stopped = self._frozen | {
+            (job.ref, job.life): job
             for job in (state.jobs or {}).values()
             if job.dealt is Dealt.FROZEN or (has_stopped and job.is_to_be_stopped)
-        ]
+        }
         node = await self._whoami.slurm_node() if stopped else None
         if node is None:
             return
-        slurm = self._slurm(node)
-        for job in stopped:
-            await self._go_on(slurm, job, tell)
-            tell.handled(job, Dealt.RUNNING)
+        async with asyncio.TaskGroup() as crew:
+            for job in stopped.values():
+                crew.create_task(self._let_go_on(self._slurm(node), job, tell), name=f"thaw {job.ref}")
+
+    async def _let_go_on(self, slurm: Slurm, job: Held, tell: Tell) -> None:
+        await self._go_on(slurm, job, tell)
+        tell.handled(job, Dealt.RUNNING)
 
     async def _go_on(self, slurm: Slurm, job: Held, tell: Tell) -> None:
         with contextlib.suppress(SlurmRefused):  # it has ended
             await self._patience.until_done(lambda: slurm.thaw(job.id, uid=job.uid), tell)
+        self._frozen.pop((job.ref, job.life), None)
 
     async def _requeue(self, slurm: Slurm, job: Held, tell: Tell) -> Held:
         try:

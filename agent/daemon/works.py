@@ -1,5 +1,6 @@
 """The pieces of work of an evacuation, and which part of the daemon does each. When is the state's."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -113,8 +114,13 @@ class Works:
     async def _lift(self, state: Evacuation, tell: Tell) -> None:
         async with self._orders.turn:
             await self._orders.end()
-        await self._jobs.thaw(state, tell)
-        await self._draining.lift(state, tell)
+        # Side by side: a job that can't be let go on is tried for ever, and the node is not kept drained for it.
+        thawed, lifted = await asyncio.gather(
+            self._jobs.thaw(state, tell), self._draining.lift(state, tell), return_exceptions=True
+        )
+        for error in (thawed, lifted):
+            if error is not None:
+                raise error
 
     async def _lead(self, state: Evacuation, tell: Tell) -> None:
         """Save ahead, behind everything else on the node; an evacuation ends it."""

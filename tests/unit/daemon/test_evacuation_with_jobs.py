@@ -8,9 +8,11 @@ from agent.evacuation.jobs import Dealt
 from agent.evacuation.phases import Phase
 from agent.evacuation.record import state_document, state_of
 from agent.evacuation.state import Effects, Outcome
+from agent.model.drain import Drain
 from agent.model.job import Wishes
 from agent.model.mode import Mode
 from agent.model.notice import NoticeKind
+from agent.slurm.errors import SlurmUnavailable
 from agent.slurm.requeue import Verdict
 from tests.fakes.imds_time import play
 from tests.fakes.jobs import FakeJobs, job
@@ -260,6 +262,50 @@ def test_p7_a_job_that_was_frozen_when_the_agent_died_before_it_wrote_that_down_
         async with Scene(jobs=jobs, slurm=first.slurm, state=state).running() as second:
             second.withdraw()
             await second.until(Phase.WATCHING, within=60)
+
+    play(scene)
+    assert jobs.frozen == set()
+
+
+class HeldUp(FakeJobs):
+    """The jobs of a node whose slurmstepd for job 7 has died."""
+
+    async def thaw(self, job, *, uid):
+        if job == 7:
+            raise SlurmUnavailable("scontrol", "listpids 7", "Unable to connect to slurmstepd: Connection refused")
+        await super().thaw(job, uid=uid)
+
+
+def test_p4_a_job_that_can_not_be_let_go_on_holds_up_neither_the_others_nor_the_node():
+    jobs = HeldUp(job(7), job(8))
+
+    async def scene():
+        async with Scene(jobs=jobs, copier=FakeCopier(seconds=500)).running() as stage:
+            stage.notice()
+            await stage.until(Phase.DELTA, within=110)
+            stage.withdraw()
+            await asyncio.sleep(5)
+            return stage
+
+    stage = play(scene)
+    assert jobs.frozen == {7}
+    assert stage.slurm.standing is Drain.NONE
+    assert "slurmstepd" in stage.runner.state.trouble["lift"].what
+
+
+def test_a_job_that_was_frozen_for_an_earlier_notice_goes_on_when_the_next_is_withdrawn():
+    jobs = FakeJobs(job())
+
+    async def scene():
+        async with Scene(jobs=jobs, copier=FakeCopier(seconds=500)).running() as stage:
+            stage.notice()
+            await stage.until(Phase.DELTA, within=110)
+            stage.withdraw()
+            stage.notice(600, source="operator")  # before the job was let go on
+            await stage.until(Phase.COPYING, within=5)
+            assert jobs.frozen == {7}
+            stage.withdraw("operator")
+            await stage.until(Phase.WATCHING, within=5)
 
     play(scene)
     assert jobs.frozen == set()
