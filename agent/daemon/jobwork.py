@@ -26,6 +26,8 @@ LOOK_EVERY: Final = 2.0
 """Seconds between looks at the jobs while the node is being left: two squeue calls, some 20 ms each."""
 PAUSE: Final = 0.5
 """Seconds between two tries, and between two looks whether processes are gone; a half of it at least."""
+SIGNALLING: Final = 1.0
+"""Seconds for a signal for which it is late: a child of some 20 ms."""
 LAST_WORD: Final = 2.0
 """Seconds kept for the record of the outcome, after the jobs are handed back."""
 
@@ -131,13 +133,16 @@ class JobWork:
             known = (state.jobs or {}).get(job.ref, job)
             if not (job.why and job.signal) or (job.ref, job.life) in self._signalled or known.signalled:
                 continue
-            self._signalled.add((job.ref, job.life))
-            await self._signal(slurm, job, tell)
+            try:
+                await self._signal(slurm, job, tell)
+            except TransientError as error:  # the next look tries again: nobody else waits for it
+                tell.troubled(error)
 
     async def _signal(self, slurm: Slurm, job: Held, tell: Tell) -> None:
         with contextlib.suppress(SlurmRefused):  # it has ended
-            await self._patience.until_done(lambda: slurm.signal(job.ref, job.signal), tell)
+            await slurm.signal(job.ref, job.signal)
             tell.signalled(job)
+        self._signalled.add((job.ref, job.life))
 
     async def stop(self, state: Evacuation, tell: Tell) -> None:
         """Signal the jobs that asked for it, and stop all that Slurm takes back when the plan says so."""
@@ -151,7 +156,9 @@ class JobWork:
     async def _stop(self, slurm: Slurm, job: Held, times: Plan, tell: Tell) -> None:
         if job.signal and not job.signalled:
             await _sleep_until(times.stop_at - job.grace)
-            await self._signal(slurm, job, tell)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(max(times.stop_at, asyncio.get_running_loop().time() + SIGNALLING)):
+                    await self._patience.until_done(lambda: self._signal(slurm, job, tell), tell)
         await _sleep_until(times.stop_at)
         if self.is_barrier() and await self._is_answered(slurm, job, tell, until=times.stop_until - STOP_COST):
             await self._patience.until_done(lambda: _gone(slurm, job), tell)

@@ -198,6 +198,37 @@ def test_a_job_that_is_not_stopped_and_asked_for_a_signal_gets_it_at_once_and_on
     assert stage.runner.state.jobs["1"].signalled
 
 
+class Deaf(FakeJobs):
+    """Jobs of which job 8 can't be signalled."""
+
+    async def signal(self, ref, name):
+        if ref == "8":
+            raise SlurmUnavailable("scancel", "--full", "exit code 1")
+        await super().signal(ref, name)
+
+
+def test_a_job_that_can_not_be_signalled_keeps_nobody_from_seeing_the_others():
+    stays = {"is_requeueable": False, "comment": "hpc-agent:signal=USR1"}
+    jobs = Deaf(job(7), job(8, **stays), job(9, **stays))
+
+    async def meanwhile(stage):
+        await asyncio.sleep(30)
+        jobs.ends("7")
+
+    stage = evacuated(lambda: Scene(jobs=jobs), meanwhile=meanwhile)
+    assert jobs.words("signal") == ["signal 9 USR1"]
+    assert dealt(stage)["7"] is Dealt.ENDED
+    assert entered(stage, Phase.COMMITTING) < 35
+    assert [held.signalled for held in stage.runner.state.jobs.values()] == [False, False, True]
+
+
+def test_a_job_that_can_not_be_signalled_is_stopped_in_time_all_the_same():
+    jobs = Deaf(job(8, comment="hpc-agent:signal=USR1,grace=20s"), job(9))
+    stage = evacuated(lambda: Scene(jobs=jobs))
+    assert jobs.at("freeze", "8") == pytest.approx(jobs.at("freeze", "9"), abs=0.5)
+    assert dealt(stage) == {"8": Dealt.REQUEUED, "9": Dealt.REQUEUED}
+
+
 def test_p4_a_wish_that_is_not_understood_signals_nobody_and_is_told():
     jobs = FakeJobs(job(1, comment="hpc-agent:signal=KILL"))
 
