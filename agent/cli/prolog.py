@@ -15,7 +15,7 @@ from typing import Final
 
 from agent.cli import socket
 from agent.cli.exits import Exit
-from agent.cli.output import note
+from agent.cli.output import note, printable
 from agent.errors import AgentError
 from agent.jobs.choice import Result
 from agent.jobs.start import JobStart
@@ -72,7 +72,7 @@ def tell(sentence: str, priority: int) -> None:
     """Say it where the operator looks: Slurm throws away what a Prolog prints."""
     note(sentence)
     syslog.openlog("hpc-agent")
-    syslog.syslog(priority, " ".join(sentence.split()))
+    syslog.syslog(priority, " ".join(printable(sentence).split()))
 
 
 def leave(folder: Path, job: int, result: Result) -> None:

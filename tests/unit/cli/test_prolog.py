@@ -52,6 +52,13 @@ def test_p6_what_can_not_be_restored_fails_no_prolog_and_the_job_is_told(environ
     assert (tmp_path / "restore/7").stat().st_mode & 0o777 == 0o644
 
 
+def test_p8_what_users_call_their_files_ends_no_prolog_and_writes_no_line_of_its_own(monkeypatch):
+    lines = []
+    monkeypatch.setattr(prolog.syslog, "syslog", lambda _priority, line: lines.append(line.encode()))
+    prolog.tell("set aside: \udcff\x1b[31m\nroot: all is well", 5)
+    assert lines == [rb"set aside: \udcff\x1b[31m root: all is well"]
+
+
 def test_p6_wrong_settings_fail_no_prolog(environ, tmp_path):
     environ(**REQUEUED, HPC_AGENT_NO_SUCH="1")
     assert main(["prolog"]) == 0
