@@ -196,4 +196,7 @@ class Runner:
         self._number += 1
         if self.state.phase is not before.phase:
             logger.info("%s -> %s (%s)", before.phase, self.state.phase, type(event).__name__)
+        for work, trouble in self.state.trouble.items():
+            if before.trouble.get(work) != trouble:
+                logger.warning("%s: %s%s", work, trouble.what, trouble.hint and f" ({trouble.hint})")
         self._step(Record(number=self._number, event=event, state=self.state))

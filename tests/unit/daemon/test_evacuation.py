@@ -257,6 +257,19 @@ def test_a_bug_in_one_piece_of_work_does_not_stop_the_rest(caplog):
     assert "bug in drain" in caplog.text
 
 
+def test_p10_what_went_wrong_outlives_the_node_in_its_log(caplog):
+    async def scene():
+        async with Scene(copier=FakeCopier(refusals=1000), slurm=FakeSlurmNode(down=2)).running() as stage:
+            stage.notice()
+            await stage.until(Phase.RESTING, within=121)
+
+    play(scene)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "drain: scontrol show node: Unable to contact slurm controller" in said
+    assert "copy: ask the copier: put: AccessDenied (allow s3:PutObject)" in said
+    assert len(said) == len(set(said)), "once while it is the same"
+
+
 def test_a_scheduled_event_days_away_is_waited_for():
     """NotBefore is honoured: the node works until its lead time, 15 minutes."""
 

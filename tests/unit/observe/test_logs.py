@@ -36,6 +36,14 @@ def test_what_happened_is_one_line_even_with_a_traceback():
     assert "ValueError: bad | <0>forged line" in line
 
 
+def test_p8_names_of_files_drive_no_terminal_that_shows_the_log():
+    assert (
+        OneLine(journal=True)
+        .format(record(text="read /scratch/\x1b[31m\udcff", args=()))
+        .endswith(r"/scratch/\x1b[31m\udcff")
+    )
+
+
 def test_the_journal_is_recognised_by_the_stream_systemd_made(tmp_path):
     with (tmp_path / "stream").open("w") as stream:
         status = os.fstat(stream.fileno())
