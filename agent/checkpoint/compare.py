@@ -60,8 +60,9 @@ class Change:
 
     `home` is the directory without what is in it; its stat is None unless it is to be stored. `is_met`: it was walked;
     else it, or a part of what it held, is gone. `is_known`: the base has it. `gone` are names to be hidden, `instead`
-    the fate of what has that name now: its row hides it, once there is one. `lost` are the rows that no longer count,
-    `lost_directories` how many directories. `entries` are what was made of `fresh`.
+    the fate of what has that name now: its row hides it, once there is one. `replaces`: where it stands the base has
+    something that is no directory. `lost` are the rows that no longer count, `lost_directories` how many directories.
+    `entries` are what was made of `fresh`.
     """
 
     home: Directory
@@ -71,6 +72,7 @@ class Change:
     fresh: list[Fresh] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)
     instead: Fate | None = None
+    replaces: bool = False
     lost: list[Entry] = field(default_factory=list)
     lost_directories: int = 0
     entries: list[tuple[Entry, Fresh]] = field(default_factory=list)
@@ -119,7 +121,13 @@ class Comparison:
                 self._closed = met.place
                 return
             fresh = [Fresh(name=name, stat=stat, before=None) for name, stat in zip(run.names, run.stats, strict=True)]
-            yield Change(home=run.home, is_known=False, is_first=not run.run, fresh=fresh)
+            replaces = not run.run and self._replaces(met.place)
+            yield Change(home=run.home, is_known=False, is_first=not run.run, fresh=fresh, replaces=replaces)
+
+    def _replaces(self, place: Place) -> bool:
+        root, parts = place
+        above = self._met_at((root, parts[:-1])) if parts else None
+        return above is not None and parts[-1] in above.gone
 
     def _known(self, met: "_Met", runs: Iterable[Found], folder: Folder[Line]) -> Iterator[Change]:
         rows: _Rows | None = None
@@ -174,6 +182,7 @@ class Comparison:
     def _lose(self, met: "_Met", change: Change, lost: Iterable[Entry]) -> None:
         for entry in lost:
             if entry.name not in met.unknown:
+                met.gone.add(entry.name)
                 change.gone.append(entry.name)
                 change.lost.append(entry)
 
@@ -218,10 +227,11 @@ class Comparison:
 
 @dataclass(slots=True)
 class _Met:
-    """A directory that the walk met: names that the base does not have there, and names that can't be looked at."""
+    """A directory that the walk met: names that the base does not have there, that only it has, that can't be seen."""
 
     place: Place
     new: dict[bytes, Fate] = field(default_factory=dict)
+    gone: set[bytes] = field(default_factory=set)
     unknown: set[bytes] = field(default_factory=set)
 
 

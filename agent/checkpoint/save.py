@@ -318,9 +318,11 @@ class Saver:
 
     async def _walk(self, base: Base | None) -> None:
         """Look at the files that go first, wherever they are, before all others: a full backlog holds up a walk."""
-        if self._ranks.last:
-            await self._walk_part(base, Part(ranks=self._ranks, is_first=True))
-        await self._walk_part(base, Part(ranks=self._ranks))
+        part = Part(ranks=self._ranks, is_first=bool(self._ranks.last))
+        if part.is_first:
+            await self._walk_part(base, part)
+            part = part.rest()
+        await self._walk_part(base, part)
         self._ledger.walked = True
         self._backlog.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -97,6 +98,51 @@ async def test_p2_what_is_saved_is_the_tree_whatever_goes_first(tmp_path, execut
     assert second.complete
     assert await tree_of(node.store, second) == tree_on_disk(node.root)
     assert (second.totals.files, second.totals.directories) == (10, 6)
+
+
+def a_file(path):
+    path.write_bytes(os.urandom(1000))
+
+
+def a_link(path):
+    path.symlink_to("other")
+
+
+def a_folder(path):
+    path.mkdir()
+    (path / "deep").mkdir()
+    a_file(path / "deep" / "file")
+
+
+@pytest.mark.parametrize(("before", "after"), [(a_file, a_folder), (a_link, a_folder), (a_folder, a_file)])
+async def test_p2_what_went_first_stays_where_something_else_was_before(tmp_path, executor, before, after):
+    node = Node(tmp_path, executor)
+    plant(node.root, *many("a", 5))
+    latest = node.root / "a" / "latest"
+    before(latest)
+    await node.save()
+    if latest.is_symlink() or latest.is_file():
+        latest.unlink()
+    else:
+        shutil.rmtree(latest)
+    after(latest)
+    saver = node.saver(priority=["a/latest"])
+    look = saver._walk_part
+
+    async def look_and_commit(base, part):
+        await look(base, part)
+        async with asyncio.timeout(10):
+            while part.is_first and saver.left.files:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        await saver.commit(on_the_way=True)
+
+    saver._walk_part = look_and_commit
+    await saver.copy()
+    head = (await saver.commit()).head
+    assert head.complete
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    folders = [path for path in node.root.rglob("*") if path.is_dir()]
+    assert (head.totals.files, head.totals.directories) == (6, 1 + len(folders))
 
 
 async def test_nothing_is_sent_again_because_it_goes_first(tmp_path, executor):
