@@ -19,7 +19,7 @@ SHORT_WINDOW: Final = 20.0
 """A notice with less than this many seconds says "now": EC2's times are approximate."""
 
 OUTLIVED: Final = 600.0
-"""Seconds past its deadline after which a machine that still runs goes back to work."""
+"""Seconds past its deadline, or the window of a scheduled event, after which a machine that still runs goes back to work."""
 
 STOP_COST: Final = 2.0
 """Seconds for stopping jobs where they are: two looks at Slurm and one child per job, 20 ms each, on a busy node."""
@@ -93,7 +93,7 @@ def plan(state: Evacuation, *, safety_margin: float) -> Plan | None:
         copy_until=copy_until,
         commit_until=end - margin / 3,
         release_until=end,
-        rest_until=end + TAKEN_WITHIN.get(ruling.kind, OUTLIVED),
+        rest_until=max(end + TAKEN_WITHIN.get(ruling.kind, OUTLIVED), ruling.due + ruling.lasts + OUTLIVED),
     )
 
 

@@ -4,7 +4,7 @@ The state is written whole and with a schema number, so that another version's a
 state.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -48,8 +48,8 @@ def state_document(state: Evacuation) -> Json:
     return {
         "phase": state.phase,
         "at": state.at,
-        "notices": sorted((notice_document(notice) for notice in state.notices), key=lambda n: str(n["id"])),
-        "spent": sorted((notice_document(notice) for notice in state.spent), key=lambda n: str(n["id"])),
+        "notices": _notices(state.notices),
+        "spent": _notices(state.spent),
         "led": sorted(state.led),
         "estimate": state.estimate,
         "drain": state.drain,
@@ -102,6 +102,11 @@ def state_of(document: Json, *, effects: Effects, policy: Policy = DEFAULTS) -> 
         raise RecordInvalid("read", "journal record", repr(error)) from error
 
 
+def _notices(notices: Iterable[Notice]) -> list[Json]:
+    kept = ({**notice_document(notice), "lasts": notice.lasts} for notice in notices)
+    return sorted(kept, key=lambda notice: str(notice["id"]))
+
+
 def held_of(document: Json) -> Held:
     return Held(**{**document, "dealt": Dealt(document["dealt"])})
 
@@ -134,6 +139,7 @@ def notice_of(document: Json) -> Notice:
         source=str(document["source"]),
         stale=bool(document["stale"]),
         code=str(document["code"]),
+        lasts=float(document.get("lasts", 0.0)),  # only in the journal, and not in that of 0.1.0
     )
 
 

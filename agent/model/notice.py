@@ -40,3 +40,5 @@ class Notice:
     stale: bool = False
     code: str = ""
     """What sort of scheduled event; empty for other kinds."""
+    lasts: float = 0.0
+    """Seconds past `due` within which what is announced may still come: a scheduled event has a window."""

@@ -51,14 +51,15 @@ class EventSource:
         return f"{self.name}:{event.id}"
 
     def _sighting(self, event: ScheduledEvent) -> Sighting:
-        until = None if event.not_after is None else event.not_after - event.not_before
+        until = None if event.not_after is None else max(event.not_after - event.not_before, timedelta())
         return Sighting(
             id=self._id(event),
             kind=NoticeKind.SCHEDULED_EVENT,
             ends_at=event.not_before,
             source=self.name,
             code=event.code,
-            fresh_for=OPEN_END if until is None else max(until, timedelta()) + STALE_AFTER,
+            fresh_for=OPEN_END if until is None else until + STALE_AFTER,
+            lasts=until or timedelta(),
         )
 
 
@@ -68,4 +69,11 @@ def _latest_first(events: Iterable[ScheduledEvent]) -> list[ScheduledEvent]:
 
 
 def _sighting_again(notice: Notice) -> Sighting:
-    return Sighting(id=notice.id, kind=notice.kind, ends_at=notice.ends_at, source=notice.source, code=notice.code)
+    return Sighting(
+        id=notice.id,
+        kind=notice.kind,
+        ends_at=notice.ends_at,
+        source=notice.source,
+        code=notice.code,
+        lasts=timedelta(seconds=notice.lasts),
+    )

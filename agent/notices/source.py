@@ -16,7 +16,7 @@ class Sighting:
     """One notice as a source shows it now. The same `id` with another kind or time is the same notice, changed.
 
     `code` is what sort of scheduled event it is. `fresh_for` is how long after `ends_at` it still means something to
-    whoever sees it then for the first time.
+    whoever sees it then for the first time; `lasts` is how long after it what it announces may come.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Sighting:
     source: str
     code: str = ""
     fresh_for: timedelta = STALE_AFTER
+    lasts: timedelta = timedelta()
 
 
 class NoticeSource(Protocol):

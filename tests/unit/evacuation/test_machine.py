@@ -286,6 +286,15 @@ def test_p7_a_restart_reads_the_drain_again_and_copies_again_what_the_copier_kne
     assert wanted(state) == {Work.COPY, Work.DRAIN, Work.JOBS}
 
 
+def test_the_window_of_an_event_is_kept_over_a_restart_and_missing_in_an_older_journal():
+    event = replace(notice("reboot", kind=NoticeKind.SCHEDULED_EVENT, source="events"), lasts=7200.0)
+    state = told(noticed(event, source="events"))
+    document = state_document(state)
+    assert state_of(document, effects=ACT).notices == {event}
+    del document["notices"][0]["lasts"]
+    assert state_of(document, effects=ACT).notices == {replace(event, lasts=0.0)}
+
+
 REBALANCE = notice("rebalance", due=0.0, kind=NoticeKind.REBALANCE, source="rebalance")
 
 

@@ -44,6 +44,14 @@ def test_two_minutes_are_copied_into_but_for_the_margin():
     assert times.rest_until == 1120 + OUTLIVED
 
 
+def test_a_node_stays_drained_until_the_window_of_its_event_is_over():
+    state = evacuation(900, kind=NoticeKind.SCHEDULED_EVENT)
+    (event,) = state.notices
+    in_window = replace(state, notices=frozenset({replace(event, lasts=7200.0)}))
+    assert plan(state, safety_margin=15).rest_until == 1900 + OUTLIVED
+    assert plan(in_window, safety_margin=15).rest_until == 1900 + 7200 + OUTLIVED
+
+
 def test_the_margin_is_at_most_a_quarter_of_a_short_window():
     assert plan(evacuation(40), safety_margin=15).copy_until == 1030
 

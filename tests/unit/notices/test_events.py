@@ -85,6 +85,21 @@ async def test_a_postponed_event_is_the_same_changed():
     assert (moved.id, moved.due) == (REBOOT, 1000.0 + 48 * 3600)
 
 
+async def test_an_event_may_come_until_its_not_after_also_after_a_restart():
+    stage = Stage(event(lasts=timedelta(hours=2)), event("e-2"))
+    notices = await stage.notices()
+    assert {notice.id: notice.lasts for notice in notices} == {REBOOT: 7200, "scheduled-event:e-2": 0}
+    again = Stage(event(lasts=timedelta(hours=2)), "unreadable", restored=notices)
+    assert await again.notices(previous={notice.id: notice for notice in notices}, hours=25) == notices
+
+
+async def test_an_event_that_was_past_when_first_seen_has_no_window_left():
+    stage = Stage(event(hours=-0.5, lasts=timedelta(hours=2)))
+    (first,) = await stage.notices()
+    assert first.lasts == 0
+    assert await stage.notices(previous={first.id: first}, hours=0.1) == {first}
+
+
 @pytest.mark.parametrize(
     ("hours", "lasts", "stale"),
     [
