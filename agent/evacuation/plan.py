@@ -19,7 +19,7 @@ SHORT_WINDOW: Final = 20.0
 """A notice with less than this many seconds says "now": EC2's times are approximate."""
 
 OUTLIVED: Final = 600.0
-"""Seconds past its deadline, or the window of a scheduled event, after which a machine that still runs goes back to work."""
+"""Seconds past its deadline, or the window of its event, after which a machine that still runs goes back to work."""
 
 STOP_COST: Final = 2.0
 """Seconds for stopping jobs where they are: two looks at Slurm and one child per job, 20 ms each, on a busy node."""
