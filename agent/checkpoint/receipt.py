@@ -47,13 +47,18 @@ class ObjectReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadReceipt:
-    """A multipart upload was begun; `parts` are those that were acknowledged, by number."""
+    """A multipart upload was begun; `parts` are those that were acknowledged, by number.
+
+    They are of the data between the holes, and `extents` say where that is. A file can have other holes with equal
+    times: what was reserved and never written is one until somebody has read it, and is again once the kernel forgets.
+    """
 
     path: bytes
     signature: Signature
     key: str
     upload: UploadId
     part_size: int
+    extents: Extents | None
     settled: bool
     parts: dict[int, Part] = field(default_factory=dict)
 
@@ -107,6 +112,7 @@ def upload_record(receipt: UploadReceipt) -> Mapping[str, Any]:
         "key": receipt.key,
         "upload": receipt.upload,
         "part_size": receipt.part_size,
+        "extents": receipt.extents,
         "settled": receipt.settled,
     }
 
@@ -123,13 +129,12 @@ def part_record(upload: UploadId, part: Part) -> Mapping[str, Any]:
 
 
 def object_in(record: Mapping[str, Any]) -> ObjectReceipt:
-    extents = record["extents"]
     return ObjectReceipt(
         path=os.fsencode(record["path"]),
         signature=_signature(record["sig"]),
         key=record["key"],
         crc64nvme=from_hex(record["crc"]),
-        extents=None if extents is None else tuple((start, length) for start, length in extents),
+        extents=_extents(record["extents"]),
         xattrs=unpack_xattrs(record["xattrs"]),
         settled=record["settled"] is True,
         offset=int(record.get("offset", 0)),
@@ -159,6 +164,7 @@ def upload_in(record: Mapping[str, Any]) -> UploadReceipt:
         key=record["key"],
         upload=UploadId(record["upload"]),
         part_size=int(record["part_size"]),
+        extents=_extents(record["extents"]),
         settled=record["settled"] is True,
     )
 
@@ -172,6 +178,10 @@ def part_in(record: Mapping[str, Any]) -> Part:
 def head_in(record: Mapping[str, Any]) -> HeadReceipt:
     body = str(record.get("body", "")).encode("ascii")
     return HeadReceipt(n=int(record["n"]), key=str(record["key"]), digest=str(record["digest"]), body=body)
+
+
+def _extents(extents: Sequence[Sequence[int]] | None) -> Extents | None:
+    return None if extents is None else tuple((start, length) for start, length in extents)
 
 
 def _signature(sig: Sequence[int]) -> Signature:

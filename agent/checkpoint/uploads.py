@@ -120,6 +120,7 @@ class Uploads:
             key=key,
             upload=upload,
             part_size=part_size_for(source.length, self._part_size),
+            extents=source.extents,
             settled=settled,
         )
         self._receipts.begun(receipt)
@@ -135,7 +136,7 @@ class Uploads:
             if extents == source.extents and await self._holds(source, ref.crc64nvme):
                 return self._done(job, path, source, ref, torn=False, settled=settled)
         receipt = self._receipts.upload_of(path, source.stat)
-        if receipt is None:
+        if receipt is None or receipt.extents != source.extents:
             return None
         try:
             stored = await self._store.parts(full(self._prefix, receipt.key), receipt.upload)

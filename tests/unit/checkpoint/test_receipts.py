@@ -29,6 +29,7 @@ UPLOAD = UploadReceipt(
     key="data/-/p/f2/big",
     upload=UploadId("u1"),
     part_size=8,
+    extents=((0, 4),),
     settled=True,
 )
 PART = Part(number=2, etag="e", size=8, crc64nvme=9)

@@ -245,6 +245,24 @@ async def test_p7_an_upload_that_the_store_dropped_is_begun_anew(root, store, ex
     assert await tree_of(store, (await saver.commit()).head) == tree_on_disk(root)
 
 
+async def test_p2_parts_of_a_file_that_has_other_holes_by_now_are_not_taken_for_its_own(
+    root, store, executor, receipts, monkeypatch
+):
+    """As with room that was reserved: no time tells of it, and of either the same number of bytes is sent."""
+    data, gap = [os.urandom(PART) for _ in range(6)], bytes(PART)
+    (root / "reserved").write_bytes(b"".join((*data[:2], gap, data[3], gap, data[5])))
+    holes = [((0, 2 * PART), (3 * PART, 3 * PART)), ((0, 4 * PART), (5 * PART, PART))]
+    clock = Later()
+    monkeypatch.setattr("agent.scratch.reader.extents_of", lambda *_: holes[0])
+    first = Wire(store, cut_at=5)
+    await killed(a_saver(first, root, executor, receipts=receipts(), clock=clock), first)
+    assert first.acknowledged == 3 * PART
+    monkeypatch.setattr("agent.scratch.reader.extents_of", lambda *_: holes[1])
+    saver = a_saver(store, root, executor, receipts=receipts(), clock=clock)
+    await saver.copy()
+    assert await tree_of(store, (await saver.commit()).head) == tree_on_disk(root)
+
+
 async def test_p7_a_file_completed_just_before_the_kill_is_not_sent_again(root, store, executor, receipts, tmp_path):
     (root / "big").write_bytes(os.urandom(6 * PART))
     first = a_saver(store, root, executor, receipts=receipts())
