@@ -62,6 +62,7 @@ def _set(subject: int | bytes, xattrs: Mapping[str, bytes], *, follow: bool) -> 
 def _inherited(fd: int, xattrs: Mapping[str, bytes]) -> frozenset[str]:
     """Return the ACLs that the directory above left on a new file and that the saved one did not have."""
     try:
-        return _ACLS.intersection(os.listxattr(fd)).difference(xattrs)
+        names = os.listxattr(fd)
     except OSError:  # a file system without attributes
         return frozenset()
+    return _ACLS.intersection(names).difference(xattrs) if names else frozenset()

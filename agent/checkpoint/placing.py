@@ -11,7 +11,7 @@ from typing import Final
 from agent.checkpoint import newfile
 from agent.checkpoint.target import LEFTOVER, Target
 from agent.checkpoint.unfolding import Problem
-from agent.checkpoint.units import Folder, Link, Member, Range, Source, ranges
+from agent.checkpoint.units import Folder, Link, Member, Range, Source
 from agent.checkpoint.written import Written
 from agent.checksum import crc64nvme, to_hex
 from agent.errors import PermanentError
@@ -135,14 +135,15 @@ class Placing:
     def small(self, member: Member, data: memoryview) -> Placed:
         """Put something small, whose bytes are `data`, in its place. Raises NoRoom."""
         entry = member.entry
-        if entry.ref is not None and (checked := compared(member, crc64nvme(data))).failed:
-            return checked
+        if entry.ref is not None and (crc := crc64nvme(data)) != entry.ref.crc64nvme:
+            return compared(member, crc)
         try:
-            with self._target.folder(member.folder.place) as folder, _room(member):
+            with self._target.folder(member.folder.place) as folder:
                 if entry.type is EntryType.SYMLINK:
                     return self._symlink(member, folder)
                 return self._file(member, folder, data)
         except OSError as error:
+            _check_room(member, error)
             return failure(member, error)
 
     def _symlink(self, member: Member, folder: int) -> Placed:
@@ -152,16 +153,16 @@ class Placing:
         except OSError:
             newfile.discard(folder, working)
             raise
-        found = os.stat(member.entry.name, dir_fd=folder, follow_symlinks=False)
-        return _placed(member, found, trouble)
+        if member.group is not None:
+            found = os.stat(member.entry.name, dir_fd=folder, follow_symlinks=False)
+            member.group.source = _source(member, found)
+        return _placed(member, trouble)
 
     def _file(self, member: Member, folder: int, data: memoryview) -> Placed:
         working = self._name()
         fd = newfile.begin(folder, working, member.entry, preallocate=False)
         try:
-            if member.entry.ref is not None:
-                for part in ranges(member.entry.ref, member.entry):
-                    newfile.write(fd, data, part.spans)
+            newfile.write(fd, data, member.entry.extents or ((0, len(data)),))
             return self._finish(member, fd, folder, working)
         except OSError:
             newfile.discard(folder, working)
@@ -171,10 +172,11 @@ class Placing:
 
     def _finish(self, member: Member, fd: int, folder: int, working: bytes) -> Placed:
         trouble = newfile.finish(fd, folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
-        found = os.fstat(fd)
+        if member.group is not None:
+            member.group.source = _source(member, os.fstat(fd))
         if self._written is not None and not trouble:
-            self._written.file(found)
-        return _placed(member, found, trouble)
+            self._written.file(os.fstat(fd))
+        return _placed(member, trouble)
 
     def _name(self) -> bytes:
         return self._working + b"%d" % next(self._numbers)
@@ -215,12 +217,13 @@ class Filling:
             size -= length
 
 
-def _placed(member: Member, found: os.stat_result, trouble: Sequence[str]) -> Placed:
-    """Return that a member is in its place, for other names of it to be linked to."""
-    if member.group is not None:
-        place, name = member.folder.place, member.entry.name
-        member.group.source = Source(place=place, name=name, device=found.st_dev, inode=found.st_ino)
-    return Placed(member=member, failed=False, problems=tuple(_problem(member, detail) for detail in trouble))
+def _source(member: Member, found: os.stat_result) -> Source:
+    """Return a member that is in its place, for other names of it to be linked to."""
+    return Source(place=member.folder.place, name=member.entry.name, device=found.st_dev, inode=found.st_ino)
+
+
+def _placed(member: Member, trouble: Sequence[str]) -> Placed:
+    return Placed(member=member, failed=False, problems=tuple([_problem(member, detail) for detail in trouble]))
 
 
 def failure(member: Member, error: OSError) -> Placed:
@@ -253,8 +256,13 @@ def _room(member: Member) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _ENDS_IT_ALL:
-            hint = "what was restored stays: make room and run it again"
-            name = repr(member.entry.name)[2:-1]
-            raise NoRoom("restore", name, error.strerror or repr(error), hint=hint) from error
+        _check_room(member, error)
         raise
+
+
+def _check_room(member: Member, error: OSError) -> None:
+    """Raise NoRoom for what no other file would fare better with."""
+    if error.errno in _ENDS_IT_ALL:
+        hint = "what was restored stays: make room and run it again"
+        name = repr(member.entry.name)[2:-1]
+        raise NoRoom("restore", name, error.strerror or repr(error), hint=hint) from error

@@ -51,9 +51,10 @@ class Tally:
     def entry(self, entry: Entry) -> None:
         """Count a name that is in its place now."""
         if entry.type is EntryType.SYMLINK:
-            self.add(symlinks=1)
+            self.done["symlinks"] += 1
         else:
-            self.add(files=1, torn=int(entry.torn))
+            self.done["files"] += 1
+            self.done["torn"] += entry.torn
 
     def trouble(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
@@ -68,7 +69,8 @@ class Tally:
         if not placed.failed:
             entry = placed.member.entry
             self.entry(entry)
-            self.add(bytes=entry.ref.length if entry.ref is not None and not is_link else 0)
+            if entry.ref is not None and not is_link:
+                self.done["bytes"] += entry.ref.length
 
     def chunk(self, chunk: Chunk) -> None:
         same = sum(1 for entry in chunk.same if entry.type is EntryType.FILE)
@@ -103,4 +105,5 @@ class Tally:
             self.add(directories=int(line.run == 0), not_made=len(line.entries) - len(made))
             for entry in made:
                 self.entry(entry)
-                self.add(bytes=entry.ref.length if entry.ref is not None else 0)
+                if entry.ref is not None:
+                    self.done["bytes"] += entry.ref.length
