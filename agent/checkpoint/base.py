@@ -5,12 +5,12 @@ outline does not say enough: memory does not grow with the number of files, what
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.checkpoint.merge import Folder, folders
 from agent.checkpoint.outline import Outline, decode
 from agent.checkpoint.segment import directory_of, lines_of
-from agent.model.checkpoint import Commit, Directory, Head
+from agent.model.checkpoint import Commit, Directory, Entry, Head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,22 @@ class Base:
     def folders(self) -> Iterator["Folder[Line]"]:
         """Yield every directory, in the order of a segment. Blocking."""
         return folders([_Reading(layer).lines() for layer in self.layers], Line.read)
+
+    def below(self, paths: Sequence[bytes]) -> Iterator[Directory]:
+        """Yield what it holds of the directories at these complete paths, but for files that are to be read again.
+
+        Some may be gone since with a directory above them. Blocking.
+        """
+        for folder in self.folders():
+            root, parts = folder.place
+            here = b"/".join((self.head.roots[root].rstrip(b"/"), *parts, b""))
+            if any(here.startswith(path + b"/") for path in paths):
+                for line in folder.lines():
+                    yield replace(line, entries=tuple(filter(_is_final, line.entries)))
+
+
+def _is_final(entry: Entry) -> bool:
+    return not (entry.torn or entry.unsettled)
 
 
 class _Reading:

@@ -1,6 +1,7 @@
 """The base of a pass or a scan, made ready: the last head, its segments from this node's disk or from the store."""
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
@@ -70,6 +71,17 @@ class Opening:
         if self._cache is None:
             return Adopted()
         return await blocking(self._executor, self._cache.adoption.read, roots)
+
+    async def rows(self, roots: tuple[bytes, ...], paths: Sequence[bytes], *, since: datetime | None) -> Adopted:
+        """Return what the last head and restores hold of the directories at these complete paths.
+
+        For a pass whose head is about nothing else: it can't be built on that head, and can refer to what it refers to.
+        """
+        base, adopted = await self.base(roots, since=since), await self.adopted(roots)
+        if base is None:
+            return Adopted(bodies=adopted.bodies)
+        body = await blocking(self._executor, lambda: segments.encode(base.below(paths)))
+        return Adopted(bodies=(body, *adopted.bodies))
 
     async def forget(self, adopted: Adopted) -> None:
         """A head holds all of it now."""

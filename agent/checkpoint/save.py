@@ -5,6 +5,7 @@ together; whatever ends them, `commit` can publish what got through.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -74,7 +75,8 @@ class Saver:
     hears of the progress, at most five times a second; `committed` of every new head, also those on the way. `jobs`
     are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is copied
     in the store, or sent again, rather than referred to, so that no head outlives its data; None: however long ago.
-    `only` are complete paths: of the tree nothing else is saved. `connections` bodies are sent at once, up to
+    `only` are complete paths: of the tree nothing else is saved, and the node's own last head stays what it is.
+    `connections` bodies are sent at once, up to
     `most_connections` while more are faster together. Files that `priority` matches go before all others; what can't
     become whole within `horizon` comes last.
     """
@@ -114,6 +116,7 @@ class Saver:
         self._prefix = prefix
         self.checkpoint = checkpoint
         self._survey = Survey(roots, exclude, executor, only=only)
+        self._only = None if only is None else [os.fsencode(path) for path in only]
         self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
         self._adopted = Adopted()
         self._ranks = Ranks(priority)
@@ -211,7 +214,7 @@ class Saver:
                 jobs=tuple(jobs),
             ),
             receipts=receipts,
-            cache=cache,
+            cache=cache if only is None else None,
             executor=executor,
             clock=clock,
             committed=committed,
@@ -273,6 +276,9 @@ class Saver:
         return is_old or len(base.layers) > MOST_LAYERS or is_scattered(base.head)
 
     async def _open_base(self) -> Base | None:
+        if self._only is not None:
+            self._adopted = await self._opening.rows(self._survey.roots, self._only, since=self._since)
+            return None
         base = await self._opening.base(self._survey.roots, self._receipts, since=self._since)
         if base is not None:
             self._commits.build_on(base)

@@ -110,8 +110,7 @@ class Peers:
             reason=PEER,
             node=asdict(await self._whoami.node()),
             commit_every=ONE_HEAD,
-            # No base: the head is to say of these directories what there is, and nothing of any other.
-            **{**self._terms(), "cache": ""},
+            **self._terms(),
             only=list(part.paths),
             jobs=[part.document()],
             most_bytes=limits.bytes,

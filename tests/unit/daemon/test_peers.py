@@ -62,7 +62,12 @@ def saved(*, files=None, copier=None, limits=LIMITS, refusal=None, life=0, until
 def test_the_jobs_own_directory_and_nothing_else_is_saved_and_vouched_for():
     said, files, copier, _ = saved()
     (command,) = copier.saves
-    assert (command.reason, command.only, command.cache, command.exclude) == ("peer", ["/scratch/7"], "", ["docker"])
+    assert (command.reason, command.only, command.cache, command.exclude) == (
+        "peer",
+        ["/scratch/7"],
+        "/state/base",
+        ["docker"],
+    )
     assert (command.most_bytes, command.jobs) == (10**9, [PART.document()])
     assert [records for _, records, _ in files.vouched] == [[PART]]
     assert said == "job 7: its files of rank 1, life 0, are in 20261123T091500.123Z-1a2b3c4d"
