@@ -19,6 +19,7 @@ Heard = Callable[[Head, Iterator[memoryview]], T]
 _TOGETHER: Final = 32 * 1024
 """A head and a body of at most so many bytes go out in one piece."""
 _LARGEST: Final = 64 * 1024 * 1024
+_NOT_GOOD: Final = 300
 
 
 class Line:
@@ -75,6 +76,8 @@ class Line:
             if seconds:
                 connection.wait_for(seconds)
             head = answering.head()
+            if not is_sent and head.status < _NOT_GOOD:
+                raise Lost("the answer was good before the request was out")
             said = heard(head, answering.pieces(head, self._buffer))
             if seconds:
                 connection.wait_for(self._seconds)

@@ -106,6 +106,13 @@ async def test_an_answer_that_comes_while_the_body_is_sent_is_heard(server, stor
     assert server.asked[-1].connection == 2, "half a request is still in the first one"
 
 
+@pytest.mark.parametrize("closes", [True, False])
+async def test_p2_a_body_that_is_not_out_is_not_stored_whatever_the_answer_says(server, store, closes):
+    server.says = [answer(closes=closes, after=MIB)]
+    with pytest.raises(StoreUnavailable, match="before the request was out"):
+        await put(store, LARGE)
+
+
 async def test_a_100_continue_that_nobody_asked_for_is_passed_over(server, store):
     good = answer().raw
     server.says = [Say(b"HTTP/1.1 100 Continue\r\n\r\n" + good), Say(b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" + good)]
