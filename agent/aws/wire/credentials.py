@@ -114,7 +114,7 @@ class Role:
             ends = datetime.fromisoformat(document["Expiration"]).timestamp()
             return Keys(document["AccessKeyId"], document["SecretAccessKey"], document["Token"]), ends
         except (ValueError, KeyError, TypeError) as error:
-            raise _missing(f"IMDS gave none: {said[:60]!r}") from error
+            raise _missing(f"IMDS gave none for the role {role!r}: {_told(said)}") from error
 
 
 class Library:
@@ -150,6 +150,15 @@ class Library:
         if self._found is None:
             raise _missing("none were found")
         return self._found
+
+
+def _told(said: str) -> str:
+    """Return what IMDS says went wrong; never what it says in full, which may be half of the keys."""
+    try:
+        document = json.loads(said)
+        return f"{document['Code']} {document.get('Message', '')}".strip()
+    except (ValueError, KeyError, TypeError):
+        return f"{len(said)} characters that are no keys"
 
 
 def _missing(detail: str) -> StoreUnavailable:

@@ -128,3 +128,18 @@ def test_an_imds_without_usable_keys_is_trouble_that_can_pass(garbage):
     metadata.garbage = garbage
     with pytest.raises(StoreUnavailable, match="IMDS gave none"):
         Role(metadata).keys()
+
+
+def test_keys_that_can_not_be_used_are_in_no_message():
+    metadata = Metadata()
+    metadata.garbage = '{"SecretAccessKey": "hush", "AccessKeyId": "A", "Token": "T", "Expiration": "soon"}'
+    with pytest.raises(StoreUnavailable, match="IMDS gave none") as refused:
+        Role(metadata).keys()
+    assert "hush" not in str(refused.value)
+
+
+def test_why_imds_has_no_keys_is_told():
+    metadata = Metadata()
+    metadata.garbage = '{"Code": "AssumeRoleUnauthorizedAccess", "Message": "EC2 cannot assume the role"}'
+    with pytest.raises(StoreUnavailable, match=r"hpc-node.*AssumeRoleUnauthorizedAccess EC2 cannot assume the role"):
+        Role(metadata).keys()
