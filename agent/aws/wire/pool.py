@@ -81,15 +81,20 @@ class Pool:
     def _some_addresses(self) -> list[tuple[int, tuple[object, ...]]]:
         with self._lock:
             found, is_old = self._addresses, time.monotonic() - self._asked >= _NAMES_SECONDS
+            if is_old and found:
+                self._asked = time.monotonic()  # the others go by what is known meanwhile
         if is_old or not found:
-            found = self._resolve()
+            found = self._resolve(found)
         first = next(self._turn) % len(found)
         return (found[first:] + found[:first])[:_MOST_ADDRESSES]
 
-    def _resolve(self) -> list[tuple[int, tuple[object, ...]]]:
+    def _resolve(self, known: list[tuple[int, tuple[object, ...]]]) -> list[tuple[int, tuple[object, ...]]]:
+        """Return the addresses of now; those that are known when nobody tells: jobs can drown the node's resolver."""
         try:
             answers: list[Any] = socket.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
         except OSError as error:
+            if known:
+                return known
             raise Lost(f"{self._endpoint.host}: {error.strerror}") from error
         with self._lock:
             self._addresses = [(family, address) for family, _, _, _, address in answers]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -291,6 +292,25 @@ async def test_a_name_with_several_addresses_is_reached_at_each_and_past_one_tha
         await asyncio.gather(*(put(store) for _ in range(4)))
     assert len(server.asked) == 4
     assert server.asked[0].headers["host"] == f"s3.example:{port}"
+
+
+async def test_p6_a_resolver_that_fails_leaves_the_addresses_that_are_known(server, monkeypatch):
+    monkeypatch.setattr("agent.aws.wire.pool._NAMES_SECONDS", 0.0)
+    port = int(server.endpoint.rpartition(":")[2])
+    told = [[(2, 1, 6, "", ("127.0.0.1", port))]]
+
+    def resolve(*_, **__):
+        if not told:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return told.pop()
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    server.endpoint = f"http://s3.example:{port}"
+    server.says = [answer(closes=True)]
+    async with opened(server) as store:
+        await put(store)
+        await put(store)
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize("key", ["a b", "100%41", "a+b", "ü/☃", "q?x=1&y#z", "//double//", "../up", "~-_.!*'()"])
