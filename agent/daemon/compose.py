@@ -237,7 +237,7 @@ class Daemon:
 
     def _make_control(self) -> Control:
         operations = Operations(
-            status=self.status,
+            status=lambda is_root: self.status(is_root=is_root),
             operator=self.hearing.operator,
             wake=self.hearing.operator_spoke,
             count=self.metrics.restored,
@@ -255,8 +255,8 @@ class Daemon:
             },
         )
 
-    def status(self) -> dict[str, Any]:
-        """Return the status document."""
+    def status(self, *, is_root: bool = True) -> dict[str, Any]:
+        """Return the status document, as root sees it or as anybody does."""
         self.hearing.look_at_imds()
         whoami, hearing, now = self.whoami, self.hearing, asyncio.get_running_loop().time()
         around = Around(
@@ -267,7 +267,9 @@ class Daemon:
             boot_id=whoami.boot_id,
             writer=whoami.writer,
             capabilities=self.capabilities.all,
+            is_root=is_root,
             trouble=self._troubles(),
+            trouble_ahead=self.copies.leading.trouble,
             saved=self.saving.last,
             progress=self.saving.progress,
             bytes_per_second=self.saving.rate.per_second,
@@ -282,7 +284,7 @@ class Daemon:
         return status_document(self.runner.state, around, now=now, wall=self._clock.now())
 
     def _troubles(self) -> list[Trouble]:
-        ours = [trouble for trouble in (self.hook.trouble, self.copies.leading.trouble) if trouble is not None]
+        ours = [] if self.hook.trouble is None else [self.hook.trouble]
         return [*ours, *self.hearing.troubles]
 
     def _slurm_appeared(self) -> None:

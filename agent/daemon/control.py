@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Operation = Callable[[Json], AsyncGenerator[Json, None]]
-"""Takes a request, yields the lines of the answer."""
+"""Takes a request, with the `uid` of who asks, and yields the lines of the answer."""
 
 LONGEST_REQUEST: Final = 64 * 1024
 REQUEST_SECONDS: Final = 5.0
@@ -104,7 +104,7 @@ class Control:
     async def _answer(self, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await _request(reader)
-            async with contextlib.aclosing(self._operation(uid, request)(request)) as lines:
+            async with contextlib.aclosing(self._operation(uid, request)({**request, "uid": uid})) as lines:
                 async for line in lines:
                     await _reply(writer, line)
         except AgentError as error:

@@ -19,13 +19,14 @@ DEFAULT_WINDOW: Final = BLIND_WINDOW
 class Operations:
     """`status` for everybody; `evacuate`, `cancel` and `restored` for root.
 
-    `wake` has the operator's notice looked at now; `count` takes what a requeued job that begins here got back.
+    `status` is told whether root asks; `wake` has the operator's notice looked at now; `count` takes what a requeued
+    job that begins here got back.
     """
 
     def __init__(
         self,
         *,
-        status: Callable[[], Json],
+        status: Callable[[bool], Json],
         operator: OperatorSource,
         wake: Callable[[], None],
         count: Callable[[Result], None],
@@ -37,8 +38,8 @@ class Operations:
         self._count = count
         self._clock = clock
 
-    async def status(self, _request: Json) -> AsyncGenerator[Json, None]:
-        yield self._status()
+    async def status(self, request: Json) -> AsyncGenerator[Json, None]:
+        yield self._status(request["uid"] == 0)
 
     async def evacuate(self, request: Json) -> AsyncGenerator[Json, None]:
         """Act as if noticed. `deadline` is a time (RFC 3339) or null for DEFAULT_WINDOW seconds from now."""

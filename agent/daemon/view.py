@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from agent.evacuation.jobs import Dealt
 from agent.evacuation.phases import Phase
 from agent.evacuation.plan import forecast, plan
 from agent.evacuation.state import Evacuation, Saved, Trouble
+from agent.evacuation.work import Work
 from agent.model.drain import Drain
 from agent.model.mode import Mode
 from agent.model.node import Identity
@@ -22,6 +23,10 @@ from agent.model.progress import Progress
 from agent.notices.block import Block
 
 SCHEMA: Final = 1
+
+HIDDEN: Final = "root is told what"
+PLAIN: Final = frozenset({Work.DRAIN, Work.LIFT})
+"""Work whose trouble names nobody's files or wishes: everybody sees it."""
 
 Json = dict[str, Any]
 
@@ -38,7 +43,10 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
-    """What is shown beside the state. `saved` is the last head of any checkpoint of this life, manual ones included."""
+    """What is shown beside the state. `saved` is the last head of any checkpoint of this life, manual ones included.
+
+    To others than root nothing is shown that could hold a name of somebody's file, or what a job says of itself (P8).
+    """
 
     mode: Mode
     identity: Identity | None
@@ -53,6 +61,8 @@ class Around:
     bytes_per_second: float
     safety_margin: float
     uptime: float
+    is_root: bool = True
+    trouble_ahead: Trouble | None = None
     estimate: Estimate | None = None
     ahead: Ahead = Ahead()
     block: Block | None = None
@@ -82,7 +92,7 @@ def status_document(state: Evacuation, around: Around, *, now: float, wall: date
         "drain": state.drain or Drain.NONE,
         "drained_by_us": state.drain is Drain.OURS,
         "checkpoint": None if around.saved is None else _checkpoint(around.saved),
-        "progress": None if around.progress is None else _progress(around.progress, around.bytes_per_second),
+        "progress": None if around.progress is None else _progress(around.progress, around),
         "plan": _plan(state, around, now),
         "jobs": _jobs(state),
         "evacuation_estimate_seconds": None if around.estimate is None else _seconds(around.estimate.seconds),
@@ -92,7 +102,7 @@ def status_document(state: Evacuation, around: Around, *, now: float, wall: date
         "outcome": state.outcome if at_end else None,
         "withheld": [what for _, what in sorted(state.withheld.items())],
         "capabilities": {name: _capability(known) for name, known in around.capabilities.items()},
-        "trouble": [_trouble(one) for one in (*state.trouble.values(), *around.trouble)],
+        "trouble": [_trouble(one) for one in _troubles(state, around)],
         "uptime_seconds": _seconds(around.uptime),
     }
 
@@ -153,8 +163,9 @@ def _checkpoint(saved: Saved) -> Json:
     }
 
 
-def _progress(progress: Progress, rate: float) -> Json:
-    return {**asdict(progress), "bytes_per_second": round(rate)}
+def _progress(progress: Progress, around: Around) -> Json:
+    waiting = HIDDEN if progress.waiting and not around.is_root else progress.waiting
+    return {**asdict(progress), "waiting": waiting, "bytes_per_second": round(around.bytes_per_second)}
 
 
 def _unsaved(known: Estimate, now: float) -> Json:
@@ -187,6 +198,15 @@ def _jobs(state: Evacuation) -> Json | None:
 
 def _capability(known: Capability) -> Json:
     return {"on": known.on, "detail": known.detail, "hint": known.hint}
+
+
+def _troubles(state: Evacuation, around: Around) -> list[Trouble]:
+    ours = dict(state.trouble)
+    if around.trouble_ahead is not None:
+        ours["ahead"] = around.trouble_ahead
+    if not around.is_root:
+        ours = {work: one if work in PLAIN else replace(one, what=f"{work}: {HIDDEN}") for work, one in ours.items()}
+    return [*ours.values(), *around.trouble]
 
 
 def _trouble(one: Trouble) -> Json:

@@ -157,3 +157,11 @@ async def test_a_socket_left_by_a_dead_daemon_is_replaced(tmp_path):
         dead.bind(str(path))
     async with served(path).listening():
         assert await ask(path, b'{"op":"status"}\n') == [{"state": "watching"}]
+
+
+async def test_p8_who_asks_is_told_by_the_kernel_and_not_by_the_request(tmp_path):
+    async def echo(request):
+        yield {"uid": request["uid"]}
+
+    async with Control(tmp_path / "s", everybody={"echo": echo}, root={}).listening():
+        assert await ask(tmp_path / "s", b'{"op":"echo","uid":0}\n') == [{"uid": os.geteuid()}]

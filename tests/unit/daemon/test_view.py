@@ -134,3 +134,25 @@ def test_the_rate_is_of_the_last_seconds_and_begins_anew_with_a_new_copy():
     rate.add(31.0, 0)
     rate.add(32.0, 50)
     assert rate.per_second == 50.0
+
+
+def test_p8_names_of_files_and_what_jobs_say_of_themselves_are_shown_to_root_only():
+    said = {
+        "copy": "copy the scratch: read /scratch/alice/plan.txt: Input/output error",
+        "jobs": "job 7: read the comment 'hpc-agent:alice'",
+        "drain": "scontrol show node: Unable to contact slurm controller",
+    }
+    state = Evacuation(
+        effects=Effects.of(Mode.ACT),
+        trouble={work: Trouble(what=what, hint="look", since=NOON) for work, what in said.items()},
+    )
+    waits = Progress(waiting="put data/-/p/f1/plan.txt: no answer")
+    ahead = Trouble(what="save ahead: read alice/plan.txt", hint="", since=NOON)
+    for_root = shown(state, progress=waits, trouble_ahead=ahead)
+    assert [one["what"] for one in for_root["trouble"]] == [*said.values(), ahead.what]
+    assert for_root["progress"]["waiting"] == waits.waiting
+    for_anybody = shown(state, progress=waits, trouble_ahead=ahead, is_root=False)
+    assert "alice" not in str(for_anybody)
+    assert "plan.txt" not in str(for_anybody)
+    told = [one["what"] for one in for_anybody["trouble"]]
+    assert told == ["copy: root is told what", "jobs: root is told what", said["drain"], "ahead: root is told what"]
