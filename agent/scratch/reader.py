@@ -145,11 +145,11 @@ def _data_runs(fd: int, size: int) -> Iterator[tuple[int, int]]:
     while end < size:
         try:
             start = os.lseek(fd, end, os.SEEK_DATA)
+            end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         except OSError as error:
-            if error.errno == ENXIO:  # nothing but a hole from here on
+            if error.errno == ENXIO:  # nothing but a hole from here on, or it became shorter, which `check` tells
                 return
             raise
-        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         if start >= size:
             return
         yield start, end - start

@@ -83,6 +83,23 @@ def test_a_file_of_one_hole_has_no_data(root, tree):
     assert (found.extents, body, found.stat.size) == ((), b"", MIB)
 
 
+def test_p2_a_sparse_file_that_becomes_shorter_under_our_look_has_changed_and_is_not_gone(root, tree, monkeypatch):
+    with (root / "f").open("wb") as file:
+        file.truncate(8 * MIB)
+        os.pwrite(file.fileno(), b"x" * MIB, 2 * MIB)
+    real = os.lseek
+
+    def shortened(fd, offset, whence):
+        if whence == os.SEEK_HOLE:
+            os.truncate(root / "f", MIB)
+        return real(fd, offset, whence)
+
+    monkeypatch.setattr(os, "lseek", shortened)
+    source = Source(tree, b"", b"f")
+    with pytest.raises(SourceChanged):
+        source.check()
+
+
 def test_a_file_in_very_many_pieces_keeps_its_largest_holes(root, tree, monkeypatch):
     places = [0, 8192, 3 * 8192, 4 * 8192, 40 * 8192]
     with (root / "f").open("wb") as file:
