@@ -21,6 +21,7 @@ from agent.checkpoint.refresh import Refresh
 from agent.checkpoint.transfer import Transfer
 from agent.checkpoint.uploads import Uploads
 from agent.clock import Clock
+from agent.errors import AgentError, IntegrityMismatch
 from agent.model.checkpoint import Entry, Stat
 from agent.scratch.reader import Source, SourceChanged
 from agent.scratch.settled import is_settled
@@ -214,7 +215,7 @@ class Sending:
         transfer.torn = True
         return await self._uploads.send(transfer, unit.number)
 
-    def _begin_anew(self, transfer: Transfer, error: SourceChanged | UploadMissing) -> None:
+    def _begin_anew(self, transfer: Transfer, error: AgentError) -> None:
         if transfer.job.attempt + 1 >= ATTEMPTS:
             raise error
         transfer.stale = True
@@ -222,7 +223,7 @@ class Sending:
     async def _complete(self, transfer: Transfer) -> None:
         try:
             entry = await self._uploads.complete(transfer, self._ledger.path_of(transfer.job))
-        except UploadMissing as error:
+        except (UploadMissing, IntegrityMismatch) as error:
             self._begin_anew(transfer, error)
             await self._give_up(transfer)
             return

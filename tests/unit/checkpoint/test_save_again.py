@@ -288,6 +288,20 @@ async def test_an_upload_that_is_dropped_under_way_is_begun_anew(root, store, ex
         assert await tree_of(store, (await saver.commit()).head) == tree_on_disk(root)
 
 
+async def test_p7_an_upload_whose_parts_make_something_else_is_begun_anew_and_holds_up_no_other(
+    root, store, executor, receipts
+):
+    (root / "big").write_bytes(os.urandom(6 * PART))
+    first = Wire(store, cut_at=5)
+    await killed(a_saver(first, root, executor, receipts=receipts(), clock=Later()), first)
+    (upload,) = store._uploads.values()
+    part, _ = upload.parts[1]
+    upload.parts[1] = (part, bytes(PART))
+    saver = a_saver(store, root, executor, receipts=receipts(), clock=Later())
+    await saver.copy()
+    assert await tree_of(store, (await saver.commit()).head) == tree_on_disk(root)
+
+
 async def test_an_upload_that_is_dropped_each_time_is_an_error(root, store, executor):
     (root / "big").write_bytes(os.urandom(6 * PART))
 
