@@ -66,9 +66,10 @@ class Checkpoints:
 
     async def take(self, _request: Json) -> AsyncGenerator[Json, None]:
         """Make a checkpoint; yield its progress and at the end its result, or an error."""
-        refusal = Busy("make", "a checkpoint", "one is being made already") if self._task else await self._refusal()
-        if refusal is not None:
+        if (refusal := await self._refusal()) is not None:
             raise refusal
+        if self._task is not None:  # looked at last: the refusal takes a while
+            raise Busy("make", "a checkpoint", "one is being made already")
         lines: asyncio.Queue[Json | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._make(lines.put_nowait), name="checkpoint")
         try:
