@@ -18,8 +18,9 @@ ENOUGH = 300
 @pytest.mark.parametrize(("name", "window"), [("count.sh", 25.0), ("count-signal.sh", 50.0)])
 def test_a_shipped_example_counts_on_elsewhere_from_where_it_was(site, agents, name, window):
     text = (EXAMPLES / name).read_text().replace("1000", str(ENOUGH)).replace("sleep 1", "sleep 0.2")
-    (site.cluster.shared / "home" / name).write_text(text)
-    job = site.submit(name)
+    shipped = f"shipped-{name}"  # other tests have a count.sh of their own there
+    (site.cluster.shared / "home" / shipped).write_text(text)
+    job = site.submit(shipped)
     [node] = site.nodes_of(job)
     doomed = agents(node)
     doomed.imds.interrupt("terminate", in_seconds(window))
