@@ -77,7 +77,9 @@ def _(event: Drained, state: Evacuation) -> Evacuation:
 
 @_learn.register
 def _(event: Committed, state: Evacuation) -> Evacuation:
-    return replace(state, saved=event.saved) if event.saved.checkpoint == state.checkpoint else state
+    known = state.saved
+    is_said_again = known is not None and event.saved.key == known.key
+    return state if is_said_again or event.saved.checkpoint != state.checkpoint else replace(state, saved=event.saved)
 
 
 @_learn.register
@@ -195,6 +197,9 @@ def _enter(phase: Phase, state: Evacuation, event: Event) -> Evacuation:
         return _begin(state, event)
     if phase is Phase.WATCHING:
         return replace(state, phase=phase, entered={phase: event.at})
+    if phase is Phase.DELTA and state.saved is not None:
+        # Jobs have written since: until the last delta is in a head, none holds all there is.
+        state = replace(state, saved=replace(state.saved, complete=False))
     return replace(state, phase=phase, entered=entered)
 
 

@@ -51,6 +51,7 @@ class DiskCopier:
         self.cpu_seconds = cpu_seconds
         self.dies = dies
         self.saves = []
+        self.heads = 0
         self.scans = []
         self.layers = []
         self.records = []
@@ -111,10 +112,11 @@ class DiskCopier:
     def _head(self, *, complete):
         names = self.disk.unsaved
         left = Left(files=len(names), bytes=sum(self.disk.files[name][0] for name in names))
+        self.heads += 1
         return {
             "checkpoint": self.saves[-1].checkpoint,
-            "n": 1,
-            "key": "checkpoints/1",
+            "n": self.heads,
+            "key": f"checkpoints/{self.heads}",
             "digest": "d",
             "complete": complete,
             "created_at": "2026-11-23T09:15:00.000Z",

@@ -331,6 +331,16 @@ def test_the_outcome_is_what_s3_acknowledged():
     assert advance(state, Committed(**at(3), saved=saved())).outcome is Outcome.COMPLETE
 
 
+def test_p10_a_head_from_before_the_jobs_were_stopped_does_not_hold_all_there_is():
+    first = Committed(**at(1), saved=saved())
+    state = on_to(Phase.DELTA, advance(on_to(Phase.COPYING, told(noticed(notice())), HELD), first), HELD)
+    assert state.outcome is Outcome.PARTIAL
+    state = advance(state, TimeUp(**at(2)))
+    assert state.phase is Phase.COMMITTING
+    assert advance(state, first).outcome is Outcome.PARTIAL, "the last delta got nowhere: the copier says its last head"
+    assert advance(state, Committed(**at(3), saved=replace(saved(), n=2, key="k2"))).outcome is Outcome.COMPLETE
+
+
 def test_a_head_of_another_checkpoint_is_not_this_evacuations_outcome():
     state = replace(evacuating(Phase.COPYING), checkpoint=CheckpointId("20261123T130000.000Z-00000000"))
     assert advance(state, Committed(**at(3), saved=saved())).saved is None
