@@ -65,10 +65,14 @@ class Counts:
         )
 
     def _change(self, entry: Entry, by: int) -> None:
-        self._files += by * (entry.type is EntryType.FILE)
-        self._torn += by * entry.torn
-        self._symlinks += by * (entry.type is EntryType.SYMLINK)
-        self._skipped += by * entry.type.is_skipped
+        if entry.type is EntryType.FILE:
+            self._files += by
+        elif entry.type is EntryType.SYMLINK:
+            self._symlinks += by
+        else:
+            self._skipped += by
+        if entry.torn:
+            self._torn += by
 
 
 def _length(entry: Entry) -> int:

@@ -15,8 +15,10 @@ CORE, MEMORY = 0.002, 80e6
 """At most: of one core; bytes of the control process (P9)."""
 FILES = 100_000
 SAMPLES = Path(__file__).parents[1] / "golden" / "slurm" / "22.05"
-WARM = 90.0
-"""Seconds in which it may still be starting and looks at the tree: at once, and when the last job is a minute ago."""
+WARM = 180.0
+"""Seconds in which it may still be starting and looks at the tree: at once, and when the last job is a minute ago, but
+no sooner than a hundred times what the first look took.
+"""
 
 
 def measured(minutes: float, files: int) -> str:
