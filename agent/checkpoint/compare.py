@@ -120,7 +120,7 @@ class Comparison:
             if run.is_closed:
                 self._closed = met.place
                 return
-            fresh = [Fresh(name=name, stat=stat, before=None) for name, stat in zip(run.names, run.stats, strict=True)]
+            fresh = [Fresh(name=name, stat=stat, before=None) for name, stat in run.stats]
             replaces = not run.run and self._replaces(met.place)
             yield Change(home=run.home, is_known=False, is_first=not run.run, fresh=fresh, replaces=replaces)
 
@@ -159,7 +159,7 @@ class Comparison:
         is_same = run.run > 0 or (stored is not None and (stored.stat, stored.xattrs) == (run.stat, run.xattrs))
         home = Directory(root=run.root, path=run.path) if is_same else run.home
         change = Change(home=home, is_first=not run.run)
-        for name, stat in zip(run.names, run.stats, strict=True):
+        for name, stat in run.stats:
             self._lose(met, change, rows.until(name))
             before = rows.take(name)
             if before is None:

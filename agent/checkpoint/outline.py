@@ -14,9 +14,12 @@ from typing import NamedTuple
 from agent.checkpoint.merge import Place
 from agent.model.checkpoint import Directory, EntryType
 from agent.scratch.found import fingerprint, row_of_entry
+from agent.scratch.looks import compared
 
 _START = 65
 """A SHA-256 in hex and the end of its line."""
+_KIND = b"2"
+"""Of fingerprints: goes into the checksum, so that those of another version are made anew."""
 
 
 class Outline(NamedTuple):
@@ -47,7 +50,7 @@ class Outline(NamedTuple):
 def outline_of(directory: Directory) -> Outline:
     entries = directory.entries
     plain = not directory.gone and not any(entry.torn or entry.unsettled for entry in entries)
-    rows = map(row_of_entry, entries)
+    rows = compared(list(map(row_of_entry, entries)))
     sizes = [entry.stat.size for entry in entries if entry.type is EntryType.FILE]
     return Outline(
         root=directory.root,
@@ -69,12 +72,18 @@ def pass_of(key: str) -> str:
 def encode(outlines: Iterable[Outline]) -> bytes:
     """Return the outlines of a segment as they are kept, with a checksum of their own."""
     lines = b"".join(_line(outline) for outline in outlines)
-    return sha256(lines).hexdigest().encode() + b"\n" + lines
+    return _checksum(lines) + b"\n" + lines
 
 
 def is_whole(blob: bytes) -> bool:
     """Return whether it is what `encode` returned."""
-    return sha256(memoryview(blob)[_START:]).hexdigest().encode() == blob[: _START - 1]
+    return _checksum(memoryview(blob)[_START:]) == blob[: _START - 1]
+
+
+def _checksum(lines: bytes | memoryview) -> bytes:
+    found = sha256(_KIND)
+    found.update(lines)
+    return found.hexdigest().encode()
 
 
 def decode(blob: bytes) -> Iterator[Outline]:

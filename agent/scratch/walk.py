@@ -8,21 +8,18 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EXDEV
-from operator import attrgetter
 from stat import S_ISDIR
 
 from agent.scratch.attributes import stat_of, xattrs_of
-from agent.scratch.found import Found, is_directory
+from agent.scratch.found import Found
+from agent.scratch.looks import SLICE, Looking, Looks, device_number
 from agent.scratch.patterns import matcher
 from agent.scratch.tree import Tree
 
 RUN = 10_000
-SLICE = 1000
-"""Names that are looked at in one go."""
 LONGEST_PATH = 1 << 16
 """Bytes. Paths add up to the square of their depth: no job user shall fill the memory with one deep chain."""
 
-_kind = attrgetter("st_dev", "st_mode")
 _GONE = {ENOENT, ENOTDIR, ELOOP, ENXIO, EXDEV}
 """Vanished, or swapped for a file, a link, a socket or a mount point since its parent was listed."""
 
@@ -64,6 +61,7 @@ class Walk:
         self._only = only
         self._reach = reach
         self._report = report
+        self._looking = Looking()
 
     def __iter__(self) -> Iterator[Found]:
         stack: list[tuple[bytes, Iterator[bytes]]] = []
@@ -97,56 +95,56 @@ class Walk:
     def _runs(self, path: bytes, fd: int, children: list[bytes]) -> Iterator[Found]:
         own = replace(stat_of(os.fstat(fd)), size=0)  # of a directory it says nothing
         run = Found(root=self._root, path=path, stat=own, xattrs=xattrs_of(fd))
-        for paths in _slices(self._listed(path, fd)):
-            self._look(run, fd, paths, children)
+        for names in _slices(self._listed(path, fd)):
+            self._look(run, fd, names, children)
             while len(run.names) > RUN:
                 rest = run.split(RUN)
                 yield run
                 run = rest
         yield run
 
-    def _listed(self, path: bytes, fd: int) -> list[str]:
-        """Return the names in a directory, in the order of their bytes; as text, of which lstat is faster."""
+    def _listed(self, path: bytes, fd: int) -> list[bytes]:
+        """Return the names in a directory, in the order of their bytes."""
         names = _sorted(os.listdir(fd))
         if self._only is not None:
-            names = [name for name in names if _leads(join(path, os.fsencode(name)), self._only)]
+            names = [name for name in names if _leads(join(path, name), self._only)]
         if self._excluded is None:
             return names
-        return [name for name in names if not self._excluded(join(path, os.fsencode(name)))]
+        return [name for name in names if not self._excluded(join(path, name))]
 
-    def _look(self, run: Found, fd: int, paths: list[str], children: list[bytes]) -> None:
+    def _look(self, run: Found, fd: int, names: list[bytes], children: list[bytes]) -> None:
         """Put into `run` what lstat says of the names; the names of directories into `children`."""
         try:
-            stats = [os.stat(path, dir_fd=fd, follow_symlinks=False) for path in paths]
+            looks = self._looking.look(fd, names)
         except OSError:
-            paths, stats = self._look_carefully(run, fd, paths)
-        names = _encoded(paths)
-        kinds = set(map(_kind, stats))  # few, however many names there are
-        if all(device == self._tree.device and not S_ISDIR(mode) for device, mode in kinds):
+            names, looks = self._look_carefully(run, fd, names)
+        ours = device_number(self._tree.device)
+        if set(looks.devices) <= {ours} and not any(map(S_ISDIR, set(looks.modes))):  # few, however many names
             run.names += names
-            run.stats += stats
+            run.looks += looks
             return
-        for name, found in zip(names, stats, strict=True):
-            if found.st_dev != self._tree.device:
-                continue
-            if is_directory(found):
+        files: list[int] = []
+        for number, (name, device, mode) in enumerate(zip(names, looks.devices, looks.modes, strict=True)):
+            if device == ours and S_ISDIR(mode):
                 children.append(name)
-            else:
-                run.names.append(name)
-                run.stats.append(found)
+            elif device == ours:
+                files.append(number)
+        run.names += [names[number] for number in files]
+        run.looks += looks.some(files)
 
-    def _look_carefully(self, run: Found, fd: int, paths: list[str]) -> tuple[list[str], list[os.stat_result]]:
+    def _look_carefully(self, run: Found, fd: int, names: list[bytes]) -> tuple[list[bytes], Looks]:
         """Return those names of which lstat says something, and what. Of the others some vanished."""
-        seen: list[tuple[str, os.stat_result]] = []
-        for path in paths:
+        seen, looks = [], Looks()
+        for name in names:
             try:
-                seen.append((path, os.stat(path, dir_fd=fd, follow_symlinks=False)))
+                looks += self._looking.look(fd, [name])
             except OSError as error:
                 if not is_gone(error):
-                    name = os.fsencode(path)
                     run.unknown.add(name)
                     self._problem(join(run.path, name), error)
-        return [path for path, _ in seen], [found for _, found in seen]
+            else:
+                seen.append(name)
+        return seen, looks
 
     def _closed(self, path: bytes, error: OSError) -> Found:
         self._problem(path, error)
@@ -156,22 +154,17 @@ class Walk:
         self._report(Problem(path=join(self._tree.path, path), detail=error.strerror or repr(error)))
 
 
-def _sorted(paths: list[str]) -> list[str]:
+def _sorted(paths: list[str]) -> list[bytes]:
     """Return names in the order of their bytes, which is that of their characters where all are UTF-8."""
     try:
-        "\0".join(paths).encode()
+        return "\0".join(sorted(paths)).encode().split(b"\0") if paths else []
     except UnicodeEncodeError:
-        return sorted(paths, key=os.fsencode)
-    return sorted(paths)
+        return sorted(map(os.fsencode, paths))
 
 
-def _encoded(paths: list[str]) -> list[bytes]:
-    return os.fsencode("\0".join(paths)).split(b"\0") if paths else []
-
-
-def _slices(paths: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(paths), SLICE):
-        yield paths[start : start + SLICE]
+def _slices(names: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(names), SLICE):
+        yield names[start : start + SLICE]
 
 
 def join(path: bytes, name: bytes) -> bytes:

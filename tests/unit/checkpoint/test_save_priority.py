@@ -10,6 +10,7 @@ import pytest
 from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.horizon import Horizon
+from agent.scratch.looks import Looking
 from agent.store.limited import Limited
 from agent.store.memory import MemoryStore
 from tests.fakes.saved import PART, a_saver, newest_head, tree_of, tree_on_disk
@@ -164,14 +165,14 @@ async def test_what_a_copy_ahead_may_send_goes_to_the_files_that_go_first(root, 
 
 async def test_a_problem_is_told_once_whether_its_file_goes_first_or_not(root, store, executor, monkeypatch):
     plant(root, "a/bad", "b/bad", "b/good")
-    real = os.stat
+    real = Looking.look
 
-    def refusing(path, *args, **options):
-        if path == "bad":
+    def refusing(self, folder, names):
+        if b"bad" in names:
             raise PermissionError(13, "Permission denied")
-        return real(path, *args, **options)
+        return real(self, folder, names)
 
-    monkeypatch.setattr(os, "stat", refusing)
+    monkeypatch.setattr(Looking, "look", refusing)
     saver = a_saver(store, root, executor, priority=["a/*"])
     await saver.copy()
     assert sorted(saver.left.paths) == [f"{root}/a/bad", f"{root}/b/bad"]
