@@ -23,8 +23,7 @@ Epilog=/shared/slurm/epilog.d/*
 TaskProlog=/shared/slurm/task_prolog.d/hpc-agent.sh
 BatchStartTimeout=60
 """
-COMMAND = f'#!/bin/sh\nexec 2>>/shared/log/hooks-$(hostname).log\nexec {sys.executable} -m agent "$@"\n'
-"""What Slurm runs; it would throw away what is said."""
+COMMAND = f'#!/bin/sh\nexec {sys.executable} -m agent "$@"\n'
 COUNT = """#!/bin/bash
 mkdir -p /scratch/$SLURM_JOB_ID && cd /scratch/$SLURM_JOB_ID || exit 1
 count=$(cat count 2>/dev/null || echo 0)
