@@ -45,8 +45,9 @@ class Base:
             root, parts = folder.place
             here = b"/".join((self.head.roots[root].rstrip(b"/"), *parts, b""))
             if any(here.startswith(path + b"/") for path in paths):
-                for line in folder.lines():
-                    yield replace(line, entries=tuple(filter(_is_final, line.entries)))
+                left = (replace(line, entries=tuple(filter(_is_final, line.entries))) for line in folder.lines())
+                for run, line in enumerate(line for line in left if line.entries):
+                    yield Directory(root=line.root, path=line.path, run=run, entries=line.entries)
 
 
 def _is_final(entry: Entry) -> bool:

@@ -89,3 +89,14 @@ async def test_the_head_of_the_whole_node_stays_what_the_next_pass_builds_on(nod
     head = await node.save(pack_below=0)
     assert await node.objects() == before
     assert await tree_of(node.store, head) == tree_on_disk(node.root)
+
+
+async def test_a_directory_of_very_many_files_of_which_most_are_to_be_read_again_is_saved(node, monkeypatch):
+    monkeypatch.setattr("agent.checkpoint.segment.RUN_ENTRIES", 2)
+    monkeypatch.setattr("agent.scratch.walk.RUN", 2)
+    (node.root / "7").mkdir()
+    for name in "abcdef":
+        (node.root / "7" / name).write_bytes(name.encode())
+    await node.save(pack_below=0, clock=SystemClock())
+    head = await node.save(**only(node))
+    assert await held(node, head) == on_disk(node)
