@@ -289,9 +289,10 @@ class Ledger:
 
 
 def directories_of(lines: Iterable[Line]) -> Iterator[Directory]:
-    """Yield the lines of a segment."""
+    """Yield the lines of a segment. Of a name that was stored twice, as two things, the last counts."""
     for line in sorted(lines, key=lambda line: line.home.order):
-        entries = tuple(sorted(line.entries, key=lambda entry: entry.name))
+        named = {entry.name: entry for entry in line.entries}
+        entries = tuple(named[name] for name in sorted(named))
         yield from split(replace(line.home, run=0, entries=entries, gone=tuple(sorted(set(line.gone)))))
 
 

@@ -146,6 +146,27 @@ async def test_p2_what_went_first_stays_where_something_else_was_before(tmp_path
     assert (head.totals.files, head.totals.directories) == (6, 1 + len(folders))
 
 
+async def test_a_file_that_went_first_and_became_a_link_before_the_second_look_is_one_name(tmp_path, executor):
+    node = Node(tmp_path, executor)
+    plant(node.root, *many("a", 5))
+    saver = node.saver(priority=["a/004"])
+    look = saver._walk_part
+
+    async def look_and_swap(base, part):
+        await look(base, part)
+        if part.is_first:
+            async with asyncio.timeout(10):
+                while saver.left.files:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.01)
+            (node.root / "a" / "004").unlink()
+            (node.root / "a" / "004").symlink_to("000")
+
+    saver._walk_part = look_and_swap
+    await saver.copy()
+    name, now = bytes(node.root / "a" / "004"), tree_on_disk(node.root)
+    assert (await tree_of(node.store, (await saver.commit()).head))[name] == now[name]
+
+
 async def test_nothing_is_sent_again_because_it_goes_first(tmp_path, executor):
     node = Node(tmp_path, executor)
     plant(node.root, *many("a", 5), *many("b", 5))
