@@ -145,13 +145,26 @@ class JobWork:
         self._signalled.add((job.ref, job.life))
 
     async def stop(self, state: Evacuation, tell: Tell) -> None:
-        """Signal the jobs that asked for it, and stop all that Slurm takes back when the plan says so."""
+        """Signal the jobs that asked for it, and stop all that Slurm takes back when the plan says so.
+
+        Raises SlurmRefused when one of them can't be stopped.
+        """
         node, times = await self._whoami.slurm_node(), plan(state, safety_margin=self._safety_margin)
         if node is None or times is None:
             return
+        refusals: list[SlurmRefused] = []
+
+        async def stop(job: Held) -> None:
+            try:
+                await self._stop(self._slurm(node), job, times, tell)
+            except SlurmRefused as error:  # told when all the others are stopped
+                refusals.append(error)
+
         async with asyncio.TaskGroup() as crew:
             for job in state.to_stop:
-                crew.create_task(self._stop(self._slurm(node), job, times, tell), name=f"stop {job.ref}")
+                crew.create_task(stop(job), name=f"stop {job.ref}")
+        if refusals:
+            raise refusals[0]
 
     async def _stop(self, slurm: Slurm, job: Held, times: Plan, tell: Tell) -> None:
         if job.signal and not job.signalled:

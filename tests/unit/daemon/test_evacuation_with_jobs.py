@@ -12,7 +12,7 @@ from agent.model.drain import Drain
 from agent.model.job import Wishes
 from agent.model.mode import Mode
 from agent.model.notice import NoticeKind
-from agent.slurm.errors import SlurmUnavailable
+from agent.slurm.errors import SlurmRefused, SlurmUnavailable
 from agent.slurm.requeue import Verdict
 from tests.fakes.imds_time import play
 from tests.fakes.jobs import FakeJobs, job
@@ -322,6 +322,24 @@ def test_p4_a_job_that_can_not_be_let_go_on_holds_up_neither_the_others_nor_the_
     assert jobs.frozen == {7}
     assert stage.slurm.standing is Drain.NONE
     assert "slurmstepd" in stage.runner.state.trouble["lift"].what
+
+
+class Refused(FakeJobs):
+    """Jobs of which job 7 can't be stopped, and that is known before the others are."""
+
+    async def freeze(self, job, *, uid):
+        if job == 7:
+            raise SlurmRefused("scontrol", "listpids 7", "Access/permission denied")
+        await asyncio.sleep(0.5)
+        await super().freeze(job, uid=uid)
+
+
+def test_a_job_that_can_not_be_stopped_keeps_no_other_from_being_stopped():
+    stage = evacuated(lambda: Scene(jobs=Refused(job(7), job(8))))
+    assert stage.jobs.words("freeze") == ["freeze 8"]
+    assert stage.jobs.at("freeze", "8") <= stage.runner.state.entered[Phase.DELTA]
+    assert dealt(stage) == {"7": Dealt.REQUEUED, "8": Dealt.REQUEUED}
+    assert "Access/permission denied" in stage.runner.state.trouble["stop"].what
 
 
 def test_a_job_that_was_frozen_for_an_earlier_notice_goes_on_when_the_next_is_withdrawn():
