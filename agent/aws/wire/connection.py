@@ -46,9 +46,10 @@ class Connection:
     """One thread at a time; `cut` may be called by any other. `seconds`: how long it may stand still."""
 
     def __init__(self, at: tuple[int, tuple[object, ...]], seconds: float) -> None:
-        """Prepare a connection to a family and an address. `open` opens it."""
+        """Prepare a connection to a family and an address. `open` opens it. Raises Lost."""
         family, self._address = at
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        with _losing(seconds):
+            self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._seconds = seconds
         self._tls: _Tls | None = None
         self._poll = select.poll()

@@ -49,17 +49,22 @@ class Pool:
         """Return a new connection, held by the cord. Raises Lost."""
         lost = Lost("the endpoint's name leads nowhere")
         for at in self._some_addresses():
-            connection = Connection(at, self._seconds)
             try:
-                cord.hold(connection)
-                connection.open(self._context, self._endpoint.host)
+                return self._opened(at, cord)
             except Lost as error:
-                cord.release()
-                connection.close()
                 lost = error
-            else:
-                return connection
         raise lost
+
+    def _opened(self, at: tuple[int, tuple[object, ...]], cord: Cord) -> Connection:
+        connection = Connection(at, self._seconds)
+        try:
+            cord.hold(connection)
+            connection.open(self._context, self._endpoint.host)
+        except Lost:
+            cord.release()
+            connection.close()
+            raise
+        return connection
 
     def give(self, connection: Connection) -> None:
         """Keep a connection whose last answer is over."""

@@ -294,6 +294,22 @@ async def test_a_name_with_several_addresses_is_reached_at_each_and_past_one_tha
     assert server.asked[0].headers["host"] == f"s3.example:{port}"
 
 
+async def test_an_address_of_a_kind_that_the_kernel_does_not_have_is_passed_over(server, monkeypatch):
+    """As `::` where IPv6 is switched off."""
+    port = int(server.endpoint.rpartition(":")[2])
+    addresses = [(family, 1, 6, "", ("127.0.0.1", port)) for family in (99, 2)]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: addresses)
+    server.endpoint = f"http://s3.example:{port}"
+    async with opened(server) as store:
+        await put(store)
+        monkeypatch.setattr("agent.aws.wire.pool._NAMES_SECONDS", 0.0)
+        del addresses[1]
+        server.says = [answer(closes=True)]
+        await put(store)
+        with pytest.raises(StoreUnavailable, match="not supported"):
+            await put(store)
+
+
 async def test_p6_a_resolver_that_fails_leaves_the_addresses_that_are_known(server, monkeypatch):
     monkeypatch.setattr("agent.aws.wire.pool._NAMES_SECONDS", 0.0)
     port = int(server.endpoint.rpartition(":")[2])
