@@ -1,5 +1,6 @@
 """What can be asked of the daemon over its control socket."""
 
+import os
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,8 +20,8 @@ DEFAULT_WINDOW: Final = BLIND_WINDOW
 class Operations:
     """`status` for everybody; `evacuate`, `cancel` and `restored` for root.
 
-    `status` is told whether root asks; `wake` has the operator's notice looked at now; `count` takes what a requeued
-    job that begins here got back.
+    `status` is told whether root asks, or who the daemon runs as; `wake` has the operator's notice looked at now;
+    `count` takes what a requeued job that begins here got back.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Operations:
         self._clock = clock
 
     async def status(self, request: Json) -> AsyncGenerator[Json, None]:
-        yield self._status(request["uid"] == 0)
+        yield self._status(request["uid"] in {0, os.geteuid()})  # a daemon that is not root has no more than its user
 
     async def evacuate(self, request: Json) -> AsyncGenerator[Json, None]:
         """Act as if noticed. `deadline` is a time (RFC 3339) or null for DEFAULT_WINDOW seconds from now."""
