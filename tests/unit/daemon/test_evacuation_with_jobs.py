@@ -91,6 +91,13 @@ def test_a_job_runs_for_most_of_the_window(is_barrier):
     assert jobs.at(verb, "7") - stage.began >= 0.6 * END
 
 
+def test_with_the_kill_wait_of_parallelcluster_a_job_runs_for_all_that_the_fixed_costs_leave():
+    """120 s less 15 of margin, 30 of KillWait, 2 until the Epilog and 3 for the last delta."""
+    jobs = FakeJobs(job(), kill_wait=30.0)
+    stage = evacuated(lambda: Scene(jobs=jobs, is_barrier=True))
+    assert jobs.at("requeue", "7") - stage.began == pytest.approx(70, abs=1.5)
+
+
 def test_a_job_that_ignores_term_is_waited_for_no_longer_than_the_delta_allows():
     jobs = FakeJobs(job(), ends_after=1000.0)
     stage = evacuated(lambda: Scene(jobs=jobs, is_barrier=True))
