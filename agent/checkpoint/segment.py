@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
 from operator import attrgetter, lt
 from typing import Any, Final, TypeVar
 
@@ -83,8 +84,12 @@ def encode(directories: Iterable[Directory]) -> bytes:
 def encode_lines(lines: Iterable[bytes]) -> bytes:
     """Return the segment of lines that are encoded already, as `lines_of` and `line_of` give them."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    first = packer.compress(_line({"schema": SCHEMA, "format": _FORMAT}))
-    return first + b"".join(packer.compress(line + b"\n") for line in lines) + packer.flush()
+    body = BytesIO()  # no list of pieces, which would be as large again
+    body.write(packer.compress(_line({"schema": SCHEMA, "format": _FORMAT})))
+    for line in lines:
+        body.write(packer.compress(line + b"\n"))
+    body.write(packer.flush())
+    return body.getvalue()
 
 
 def line_of(directory: Directory) -> bytes:
