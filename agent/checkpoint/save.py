@@ -180,7 +180,7 @@ class Saver:
             backlog=self._backlog,
             uploads=self._uploads,
             packing=packing,
-            readers=Readers(packs),
+            readers=Readers(max(1, packs // 2)),
             refresh=self._refresh,
             ledger=self._ledger,
             links=self._links,

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Final, Self
 
 from agent.copier.protocol import LONGEST, Message, Setup, encode
@@ -41,6 +42,15 @@ class Child:
     @property
     def is_alive(self) -> bool:
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def resident(self) -> int:
+        """How many bytes of memory it holds; 0 when it is gone."""
+        if self.process is not None:
+            with contextlib.suppress(OSError):
+                pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+                return int(pages) * os.sysconf("SC_PAGESIZE")
+        return 0
 
     def say(self, message: Message) -> None:
         self._writer.write(encode(message))

@@ -101,7 +101,7 @@ class CopierProcess:
         child, self._child = self._child, None
         if child is None:
             return
-        if self._is_idle and child.is_alive:
+        if self._is_idle and self._spare.takes(child):
             self._spare.keep(child)
         else:
             await child.end()

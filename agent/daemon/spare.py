@@ -12,6 +12,9 @@ from agent.daemon.child import Child
 KEPT: Final = 300.0
 """Seconds: beyond most pauses between looks at a tree that is worked on, within what memory lies idle for."""
 
+MOST_BYTES: Final = 128 << 20
+"""Of memory, for a copier to be kept: Python gives little of it back, and the next order comes on top."""
+
 
 class Spare:
     """Keeps at most one."""
@@ -29,6 +32,10 @@ class Spare:
             return child
         child.kill()
         return None
+
+    def takes(self, child: Child) -> bool:
+        """Return whether one is worth keeping, and not too large for it."""
+        return child.is_alive and child.resident <= MOST_BYTES
 
     def keep(self, child: Child) -> None:
         """Keep one that has answered all it was asked; of two only the last."""

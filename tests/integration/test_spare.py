@@ -84,6 +84,14 @@ def nicenesses(pid):
     return {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()}
 
 
+async def test_p9_a_copier_that_holds_much_memory_is_not_kept(node, monkeypatch):
+    monkeypatch.setattr(spares, "MOST_BYTES", 1 << 20)  # a constant
+    for number in range(2):
+        async with used(node.copier()) as copier:
+            await node.checkpoint(copier, number)
+    assert not node.is_one
+
+
 async def test_the_next_order_finds_the_copier_warm_and_each_has_its_own_checkpoint(node):
     for number in range(3):
         (node.scratch / f"more{number}").write_bytes(b"y")
