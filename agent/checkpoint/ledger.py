@@ -10,7 +10,7 @@ from itertools import chain, islice
 from agent.checkpoint.compare import Change, Fate
 from agent.checkpoint.counts import Counts
 from agent.checkpoint.segment import split
-from agent.model.checkpoint import Directory, Entry, EntryType, Left, Totals
+from agent.model.checkpoint import Directory, Entry, EntryType, Left, Stat, Totals
 from agent.scratch.walk import Problem, join
 
 MANY = 32_768
@@ -52,6 +52,11 @@ class Job:
     def path(self) -> bytes:
         """Relative to the root."""
         return join(self.home.path, self.entry.name)
+
+    def is_as_met(self, stat: Stat) -> bool:
+        """Return whether the file is what the walk met. Else it may have got another name, which only a walk sees."""
+        met = self.entry.stat
+        return (stat.inode, stat.ctime_ns) == (met.inode, met.ctime_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,7 +153,7 @@ class Packing:
                 seen = _seen(job, found)
                 if seen is not job.entry.stat:
                     head = self._head(job, seen)
-                settled = self._quiesced or (tree.shows_writes and is_settled(seen, at))
+                settled = self._quiesced or (tree.shows_writes and job.is_as_met(seen) and is_settled(seen, at))
                 if settled and not self._quiesced:
                     write_back(fd)
                 if seen.size >= self._below or not sheet.takes(head, seen.size) or extents_of(fd, found) is not None:

@@ -185,7 +185,8 @@ class Sending:
 
     def _is_settled(self, job: Job, stat: Stat, at: datetime) -> bool:
         """Return whether an equal stat in a later pass will mean that the file is the same."""
-        return self._quiesced or (self._trees[job.home.root].shows_writes and is_settled(stat, at))
+        shows = self._trees[job.home.root].shows_writes
+        return self._quiesced or (shows and job.is_as_met(stat) and is_settled(stat, at))
 
     async def _send(self, unit: Slice) -> None:
         """Read and store one part of a large file; with the last one the file is stored."""

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.checkpoint import save
+from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.outline import pass_of
 from agent.checkpoint.save import is_scattered
@@ -370,6 +371,26 @@ def test_after_any_changes_each_head_restores_the_tree_as_it_was(passes):
                 assert (looked.files, looked.total_files) == (0, head.totals.files)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("pack_below", [0, 1 << 20], ids=["alone", "in a pack"])
+async def test_p2_a_name_that_a_file_gets_between_the_walk_and_its_reading_is_in_the_next_head(
+    node, monkeypatch, pack_below
+):
+    (node.root / "b").write_bytes(b"b")
+    put = Backlog.put
+
+    async def link_first(backlog, job):
+        os.link(node.root / "b", node.root / "a")
+        await put(backlog, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backlog, "put", link_first)
+        await node.save(pack_below=pack_below)
+    found = await directories(node.store, await node.save(pack_below=pack_below))
+    links = {entry.link for directory in found for entry in directory.entries}
+    assert len(links) == 1
+    assert "" not in links
 
 
 async def test_a_scan_says_how_much_changed_how_long_ago(node):
