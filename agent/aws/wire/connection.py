@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, cast
 
 from agent.aws.answers import TRUST
@@ -119,6 +119,8 @@ class _Tls:
         self._wire = wire
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._came, self._goes, server_hostname=host)
+        # With a buffer it returns a number, which typeshed does not know.
+        self._decrypt = cast("Callable[[int, memoryview], int]", self._object.read)
         self._raw = memoryview(bytearray(PIECE))
         self._shake_hands()
 
@@ -150,7 +152,7 @@ class _Tls:
         """Return how many bytes are there by now: all the records of a piece, of 16 KiB each. 0 is the end."""
         have = 0
         try:
-            while have < len(into) and (count := self._decrypted(into[have:])):
+            while have < len(into) and (count := self._decrypt(len(into) - have, into[have:])):
                 have += count
         except ssl.SSLWantReadError:
             return have or None
@@ -162,13 +164,9 @@ class _Tls:
         if not self._refill():
             return 0
         try:
-            return self._decrypted(into)
+            return self._decrypt(len(into), into)
         except ssl.SSLWantReadError:
             return None
-
-    def _decrypted(self, into: memoryview) -> int:
-        # With a buffer it returns a number, which typeshed does not know.
-        return cast("int", self._object.read(len(into), cast("bytearray", into)))
 
     def _flush(self) -> None:
         if self._goes.pending:
