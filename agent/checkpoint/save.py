@@ -35,7 +35,7 @@ from agent.checkpoint.readers import Readers
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.refresh import Refresh
 from agent.checkpoint.sending import Sending
-from agent.checkpoint.streams import Streams
+from agent.checkpoint.streams import FIRST, Streams
 from agent.checkpoint.survey import Survey
 from agent.checkpoint.together import one_error
 from agent.checkpoint.uploads import Uploads
@@ -76,9 +76,9 @@ class Saver:
     are in each of them, with what it holds of their files. What was stored longer ago than `refresh_after` is copied
     in the store, or sent again, rather than referred to, so that no head outlives its data; None: however long ago.
     `only` are complete paths: of the tree nothing else is saved, and the node's own last head stays what it is.
-    `connections` bodies are sent at once, up to
-    `most_connections` while more are faster together. Files that `priority` matches go before all others; what can't
-    become whole within `horizon` comes last.
+    Up to `most_connections` bodies are sent at once while more are faster together, or as `streams` has it: that of an
+    earlier pass knows how many. Files that `priority` matches go before all others; what can't become whole within
+    `horizon` comes last.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Saver:
         committed: Callable[[Commit], None] = lambda _commit: None,
         connections: int = 16,
         most_connections: int = 0,
+        streams: Streams | None = None,
         part_size: int = 8 * MIB,
         pack_below: int = MIB,
         pack_size: int = 8 * MIB,
@@ -127,7 +128,7 @@ class Saver:
         self._executor = executor
         self._report = report
         most = max(connections, most_connections)
-        self._streams = Streams(connections, most)
+        self.streams = streams or Streams(min(FIRST, connections), most)
         self._workers = 0
         self._commit_every = commit_every
         self._pass_id = new_id(clock, chance)
@@ -294,7 +295,7 @@ class Saver:
     async def _send_all(self, base: Base | None) -> None:
         async with asyncio.TaskGroup() as self._crew:
             self._crew.create_task(self._walk(base), name="save: walk")
-            self._have_workers(self._streams.count)
+            self._have_workers(self.streams.count)
 
     def _have_workers(self, count: int) -> None:
         for number in range(self._workers, count):
@@ -363,7 +364,7 @@ class Saver:
     def _count_sent(self, size: int) -> None:
         self._bytes_sent += size
         self._horizon.sent(size)
-        self._have_workers(self._streams.sent(size, asyncio.get_running_loop().time()))
+        self._have_workers(self.streams.sent(size, asyncio.get_running_loop().time()))
 
     def _tell_sometimes(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -184,6 +184,7 @@ class Session:
             committed=lambda commit: self._say(Committed(saved=commit_document(commit))),
             connections=setup.connections,
             most_connections=setup.most_connections,
+            streams=None if self._saver is None else self._saver.streams.again(),
             part_size=setup.part_size,
             pack_below=setup.pack_below,
             pack_size=setup.pack_size,
