@@ -7,7 +7,7 @@ seconds.
 
 from typing import Final
 
-FIRST: Final = 3
+FIRST: Final = 4
 """To begin with."""
 LEAST_SECONDS: Final = 0.5
 """Over which a rate is measured, at least."""
