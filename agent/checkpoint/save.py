@@ -77,8 +77,8 @@ class Saver:
     in the store, or sent again, rather than referred to, so that no head outlives its data; None: however long ago.
     `only` are complete paths: of the tree nothing else is saved, and the node's own last head stays what it is.
     Up to `most_connections` bodies are sent at once while more are faster together, or as `streams` has it: that of an
-    earlier pass knows how many. Files that `priority` matches go before all others; what can't become whole within
-    `horizon` comes last.
+    earlier pass knows how many. As many packs are under way as `connections` have use for. Files that `priority`
+    matches go before all others; what can't become whole within `horizon` comes last.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ from agent.doctor.slurm import Machine
 from agent.doctor.threads import ForgettableThreads
 from agent.errors import AgentError
 from agent.imds.client import ENDPOINT, Imds
+from agent.printable import printable
 from agent.processes import SystemProcesses
 from agent.settings import Settings, load
 from agent.slurm.host import Host
@@ -53,10 +54,10 @@ def print_report(findings: Sequence[Finding], *, coloured: bool) -> None:
     """Print the findings; what others worded is made printable before any colour is."""
     safe = [
         Finding(
-            name=output.printable(one.name),
+            name=printable(one.name),
             level=one.level,
-            detail=" ".join(output.printable(one.detail).split()),
-            hint=" ".join(output.printable(one.hint).split()),
+            detail=" ".join(printable(one.detail).split()),
+            hint=" ".join(printable(one.hint).split()),
         )
         for one in findings
     ]

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from agent.printable import printable
+
 
 def say(text: str) -> None:
     """Print lines of a result."""
@@ -19,11 +21,6 @@ def document(value: Mapping[str, Any]) -> None:
 def note(text: str) -> None:
     """Tell the person at the terminal something that is no result."""
     sys.stderr.write(f"hpc-agent: {' '.join(printable(text).split())}\n")
-
-
-def printable(text: str) -> str:
-    """Return `text` without what would drive a terminal or break its encoding: names of files are anybody's bytes."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 def size(count: float) -> str:

@@ -15,10 +15,11 @@ from typing import Final
 
 from agent.cli import socket
 from agent.cli.exits import Exit
-from agent.cli.output import note, printable
+from agent.cli.output import note
 from agent.errors import AgentError
 from agent.jobs.choice import Result
 from agent.jobs.start import JobStart
+from agent.printable import printable
 
 ENVIRONMENT: Final = Path("/etc/hpc-agent/environment")
 """What systemd gives the daemon: the settings may be there."""

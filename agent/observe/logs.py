@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from agent.clock import stamp
+from agent.printable import printable
 
 # sd-daemon(3): "<3>" and so on at the start of a line is its priority.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
@@ -21,7 +22,7 @@ class OneLine(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        said = _printable(" | ".join(_said(self, record).splitlines()))
+        said = printable(" | ".join(_said(self, record).splitlines()))
         if self._journal:
             priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
             return f"<{priority}>{record.name}: {said}"
@@ -43,11 +44,6 @@ def reaches_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
-def _printable(text: str) -> str:
-    """Return `text` without what would drive a terminal: names of files are anybody's bytes."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _said(formatter: logging.Formatter, record: logging.LogRecord) -> str:

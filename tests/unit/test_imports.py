@@ -7,7 +7,7 @@ import pytest
 
 AGENT = Path(__file__).parents[2] / "agent"
 
-BASE = {"errors", "clock", "chance", "processes", "checksum", "model"}
+BASE = {"errors", "clock", "chance", "processes", "checksum", "model", "printable"}
 ARROWS = {
     "errors": set(),
     "clock": set(),
@@ -16,6 +16,7 @@ ARROWS = {
     "crt": set(),
     "checksum": {"errors", "crt"},
     "model": {"clock"},
+    "printable": set(),
     "evacuation": {"errors", "clock", "model"},
     "imds": BASE,
     "notices": BASE | {"imds"},

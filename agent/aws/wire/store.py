@@ -28,6 +28,7 @@ _COMPLETING: Final = 600.0
 """Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API reference), and for CopyObject."""
 _CRC64NVME: Final = {"x-amz-checksum-algorithm": "CRC64NVME"}
 _WHOLE: Final = {"x-amz-checksum-type": "FULL_OBJECT"}
+_PARTIAL_CONTENT: Final = 206
 
 
 class WireStore:
@@ -243,5 +244,5 @@ def _check_range(request: Request, head: Head, offset: int, length: int | None) 
     if length is not None and found != str(length):
         detail = f"{found or '?'} bytes from {offset} where {length} were recorded"
         raise IntegrityMismatch(request.op, request.subject, detail)
-    if offset and head.status != 206:
+    if offset and head.status != _PARTIAL_CONTENT:
         raise IntegrityMismatch(request.op, request.subject, "a whole object came where a part of it was asked for")

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.cli.output import printable, size, span
+from agent.cli.output import size, span
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,3 @@ def test_a_span_has_two_units_at_most(seconds, text):
 )
 def test_a_size_has_one(count, text):
     assert size(count) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("plain é", "plain é"), ("a\nb", "a\nb"), ("\x1b[2Jclear", "\\x1b[2Jclear"), ("\udcff", "\\udcff")],
-)
-def test_p8_a_name_of_a_file_can_not_drive_the_terminal(text, shown):
-    assert printable(text) == shown
