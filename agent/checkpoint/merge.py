@@ -118,9 +118,16 @@ class Folder(Generic[L]):
         yield from _in_runs(first, _standing(ordered, self._shadow, keep_gone=keep_gone))
 
     def _lines_of_one(self, cursor: _Cursor[L], *, keep_gone: bool) -> Iterator[Directory]:
+        skipped = 0
         for line in map(self._read, cursor.runs(self.place)):
             self._shadow.gone.update(dict.fromkeys(line.gone, cursor.age))
-            yield line if keep_gone or not line.gone else replace(line, gone=())
+            gone = line.gone if keep_gone else ()
+            if line.run and not line.entries and not gone:
+                skipped += 1
+            elif skipped or gone != line.gone:
+                yield replace(line, run=line.run - skipped, gone=gone)
+            else:
+                yield line
 
     def _newest_with_stat(self) -> Directory:
         lines = [self._read(cursor.line) for cursor in reversed(self._cursors) if cursor.line is not None]

@@ -46,11 +46,14 @@ def compacted(base: Base) -> Packed:
 
 
 def _lines(folder: Folder[Line]) -> Iterator[_Written]:
-    """Yield the lines of a directory: as they stand, where only one segment has it and nothing is gone."""
+    """Yield the lines of a directory: as they stand, where only one segment has it and nothing is gone.
+
+    The rest may begin with a later run. What comes out of segments that were read is in order.
+    """
     while (line := folder.line) is not None and line.outline.fingerprint:
         yield line.raw, line.outline, line.outline.entries
         folder.pass_over()
-    yield from map(_written, segments.in_order(folder.lines()))
+    yield from map(_written, folder.lines())
 
 
 def _written(directory: Directory) -> _Written:
