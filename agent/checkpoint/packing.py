@@ -23,10 +23,11 @@ from agent.checksum import crc64nvme
 from agent.clock import Clock
 from agent.model.checkpoint import Directory, Entry, ObjectRef, Stat
 from agent.scratch.attributes import stat_of, xattrs_of
-from agent.scratch.reader import extents_of
+from agent.scratch.reader import extents_of, read_at
 from agent.scratch.settled import is_settled, write_back
 from agent.scratch.tree import Tree, open_file
 from agent.scratch.walk import join
+from agent.turns import SENDING
 
 ATTEMPTS: Final = 3
 """How often a file that changes while it is read is read; after that it is stored torn."""
@@ -90,6 +91,10 @@ class Packing:
 
     def pack(self, jobs: Sequence[Job], key: str) -> Packed:
         """Read the files and return the pack that holds them, which is to be stored at `key`."""
+        with SENDING.taken():
+            return self._pack(jobs, key)
+
+    def _pack(self, jobs: Sequence[Job], key: str) -> Packed:
         heads = [self._head(job, job.entry.stat) for job in jobs]
         room = sum(map(len, heads)) + sum(pack.padded(job.entry.stat.size) for job in jobs)
         packed = Packed(key=key, buffer=self._buffers.take(room + len(pack.END)))
@@ -188,9 +193,7 @@ class _Sheet:
         start = self._data = self._end + len(head)
         end = start + size
         self._view[self._end : start] = head
-        at = start
-        while at < end and (count := os.preadv(fd, [self._view[at:end]], at - start)):
-            at += count
+        at = start + read_at(fd, 0, self._view[start:end])
         last = start + pack.padded(size)
         if at < last:  # whatever was there before
             self._view[at:last] = bytes(last - at)

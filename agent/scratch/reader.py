@@ -8,6 +8,7 @@ import stat
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from errno import EINVAL, ENOENT, ENXIO
 from itertools import accumulate, pairwise
@@ -17,6 +18,7 @@ from agent.errors import TransientError
 from agent.scratch.attributes import stat_of, xattrs_of
 from agent.scratch.settled import is_settled, write_back
 from agent.scratch.tree import Tree, open_file
+from agent.turns import aside
 
 MOST_EXTENTS = 10_000
 """A file in more pieces has its smallest holes stored as zeros: its row in a segment stays small."""
@@ -118,10 +120,29 @@ class Span:
 
 def _read(fd: int, start: int, body: memoryview) -> None:
     """Fill `body` with what is in a file from `start` on, with zeros from where the file ends."""
-    done = 0
-    while done < len(body) and (count := os.preadv(fd, [body[done:]], start + done)):
-        done += count
+    done = read_at(fd, start, body)
     body[done:] = bytes(len(body) - done)
+
+
+def read_at(fd: int, start: int, into: memoryview) -> int:
+    """Fill `into` with what is in a file from `start` on; return how much that was: less than all where it ends.
+
+    Steps aside while the disk is waited for. Raises OSError.
+    """
+    done = 0
+    while done < len(into) and (count := _read_some(fd, start + done, into[done:])):
+        done += count
+    return done
+
+
+def _read_some(fd: int, start: int, into: memoryview) -> int:
+    # What is wrong, if it is not only that the disk has to be asked, the second call says. None of it may mean just
+    # that, too: preadv(2), "BUGS".
+    with suppress(OSError):
+        if count := os.preadv(fd, [into], start, os.RWF_NOWAIT):
+            return count
+    with aside():
+        return os.preadv(fd, [into], start)
 
 
 def extents_of(fd: int, found: os.stat_result) -> Extents | None:

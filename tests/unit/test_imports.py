@@ -7,7 +7,7 @@ import pytest
 
 AGENT = Path(__file__).parents[2] / "agent"
 
-BASE = {"errors", "clock", "chance", "processes", "checksum", "model", "printable"}
+BASE = {"errors", "clock", "chance", "processes", "checksum", "model", "printable", "turns"}
 ARROWS = {
     "errors": set(),
     "clock": set(),
@@ -17,6 +17,7 @@ ARROWS = {
     "checksum": {"errors", "crt"},
     "model": {"clock"},
     "printable": set(),
+    "turns": set(),
     "evacuation": {"errors", "clock", "model"},
     "imds": BASE,
     "notices": BASE | {"imds"},

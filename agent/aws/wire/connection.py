@@ -8,12 +8,12 @@ import contextlib
 import select
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
 from agent.aws.answers import TRUST
+from agent.turns import aside
 
 PIECE: Final = 512 * 1024
 CONNECT_SECONDS: Final = 3.0
@@ -35,7 +35,7 @@ def _losing(seconds: float) -> Iterator[None]:
         yield
     except ssl.SSLCertVerificationError as error:
         raise Lost(error.verify_message, hint=TRUST) from error
-    except (TimeoutError, BlockingIOError) as error:
+    except TimeoutError as error:
         raise Lost(f"nothing moved for {seconds:g} s") from error
     except OSError as error:
         was_closed = isinstance(error, ConnectionError | ssl.SSLEOFError)
@@ -51,9 +51,11 @@ class Connection:
         with _losing(seconds):
             self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._seconds = seconds
+        self._patience = seconds
         self._tls: _Tls | None = None
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(self._socket, select.POLLIN)
+        self._writable.register(self._socket, select.POLLOUT)
         self.idle_since = 0.0
 
     def open(self, context: ssl.SSLContext | None, host: str) -> None:
@@ -61,41 +63,37 @@ class Connection:
         with _losing(CONNECT_SECONDS):
             self._socket.settimeout(CONNECT_SECONDS)
             self._socket.connect(self._address)
-            self._socket.settimeout(None)
+            self._socket.settimeout(0.0)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # The kernel's own limits: one call sends a whole piece, without asking before whether it may.
-            self.wait_for(self._seconds)
-            self._limit(socket.SO_SNDTIMEO, self._seconds)
             if context is not None:
-                self._tls = _Tls(self._socket, context, host)
+                self._tls = _Tls(self._send_all, self._receive_some, context, host)
 
     def wait_for(self, seconds: float) -> None:
         """Have the next answers come within `seconds`."""
-        with _losing(seconds):
-            self._limit(socket.SO_RCVTIMEO, seconds)
+        self._patience = seconds
 
     def send(self, piece: bytes | memoryview) -> None:
         """Raises Lost."""
         with _losing(self._seconds):
             if self._tls is None:
-                _send_all(self._socket, memoryview(piece))
+                self._send_all(memoryview(piece))
             else:
                 self._tls.send(piece)
 
     def receive(self, into: memoryview) -> int:
         """Return how many bytes came; 0 when no more will. Raises Lost."""
-        with _losing(self._seconds):
-            return self._socket.recv_into(into) if self._tls is None else self._tls.receive(into)
+        with _losing(self._patience):
+            return self._receive_some(into) if self._tls is None else self._tls.receive(into)
 
     def has_news(self) -> bool:
         """Return whether something came that nobody has taken yet; it may be the end."""
         with _losing(self._seconds):
-            return bool(self._poll.poll(0))
+            return bool(self._readable.poll(0))
 
     def news(self, into: memoryview) -> int | None:
         """Return how many bytes came of what `has_news` told of: 0 at the end, None when they are TLS's own affair."""
-        with _losing(self._seconds):
-            return self._socket.recv_into(into) if self._tls is None else self._tls.news(into)
+        with _losing(self._patience):
+            return self._receive_some(into) if self._tls is None else self._tls.news(into)
 
     def cut(self) -> None:
         """Have whatever waits for this connection come back at once."""
@@ -109,14 +107,38 @@ class Connection:
         """Return for how many seconds nobody has used it."""
         return time.monotonic() - self.idle_since
 
-    def _limit(self, option: int, seconds: float) -> None:
-        whole, rest = divmod(seconds, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), int(rest * 1e6)))
+    def _send_all(self, view: memoryview) -> None:
+        sent = 0
+        while sent < len(view):
+            try:
+                sent += self._socket.send(view[sent:])
+            except BlockingIOError:
+                _wait(self._writable, self._seconds)
+
+    def _receive_some(self, into: memoryview) -> int:
+        while True:
+            try:
+                return self._socket.recv_into(into)
+            except BlockingIOError:
+                _wait(self._readable, self._patience)
+
+
+def _wait(poll: select.poll, seconds: float) -> None:
+    with aside():
+        if not poll.poll(seconds * 1000):
+            raise TimeoutError
 
 
 class _Tls:
-    def __init__(self, wire: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        self._wire = wire
+    def __init__(
+        self,
+        send_all: Callable[[memoryview], None],
+        receive_some: Callable[[memoryview], int],
+        context: ssl.SSLContext,
+        host: str,
+    ) -> None:
+        self._send_all = send_all
+        self._receive_some = receive_some
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._came, self._goes, server_hostname=host)
         # With a buffer it returns a number, which typeshed does not know.
@@ -170,15 +192,9 @@ class _Tls:
 
     def _flush(self) -> None:
         if self._goes.pending:
-            _send_all(self._wire, memoryview(self._goes.read()))
+            self._send_all(memoryview(self._goes.read()))
 
     def _refill(self) -> int:
-        count = self._wire.recv_into(self._raw)
+        count = self._receive_some(self._raw)
         self._came.write(self._raw[:count])
         return count
-
-
-def _send_all(wire: socket.socket, view: memoryview) -> None:
-    sent = wire.send(view)
-    while sent < len(view):
-        sent += wire.send(view[sent:])

@@ -11,6 +11,7 @@ from agent.aws.wire.cord import Cord
 from agent.aws.wire.endpoint import Endpoint
 from agent.aws.wire.message import Answering, Head, request_head
 from agent.aws.wire.pool import Pool
+from agent.turns import RECEIVING, SENDING
 
 T = TypeVar("T")
 Heard = Callable[[Head, Iterator[memoryview]], T]
@@ -72,15 +73,13 @@ class Line:
     ) -> T:
         is_whole = False
         try:
-            is_sent = self._send(connection, answering, begin, body)
-            if seconds:
-                connection.wait_for(seconds)
-            head = answering.head()
-            if not is_sent and head.status < _NOT_GOOD:
-                raise Lost("the answer was good before the request was out")
-            said = heard(head, answering.pieces(head, self._buffer))
-            if seconds:
-                connection.wait_for(self._seconds)
+            with (SENDING if body.size else RECEIVING).taken():
+                is_sent = self._send(connection, answering, begin, body)
+                connection.wait_for(seconds or self._seconds)
+                head = answering.head()
+                if not is_sent and head.status < _NOT_GOOD:
+                    raise Lost("the answer was good before the request was out")
+                said = heard(head, answering.pieces(head, self._buffer))
             is_whole = is_sent and answering.is_reusable
         finally:
             cord.release()

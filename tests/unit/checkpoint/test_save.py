@@ -367,11 +367,11 @@ async def test_a_file_that_can_not_be_read_is_left_and_the_others_go_on(root, st
     plant(root, files=5)
     real = os.preadv
 
-    def failing(fd, buffers, offset):
+    def failing(fd, buffers, offset, flags=0):
         name = str(Path(f"/proc/self/fd/{fd}").readlink())
         if name.endswith(("/a/3", "/big1")):
             raise OSError(5, "Input/output error")
-        return real(fd, buffers, offset)
+        return real(fd, buffers, offset, flags)
 
     monkeypatch.setattr(os, "preadv", failing)  # the kernel: no disk here fails on demand
     saver = a_saver(store, root, executor)

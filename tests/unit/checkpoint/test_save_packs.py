@@ -152,11 +152,11 @@ def changing(monkeypatch, path, times):
     """Make a file change while it is read, so many times."""
     pread, left = os.preadv, [times]
 
-    def preadv(fd, buffers, offset):
+    def preadv(fd, buffers, offset, flags=0):
         if left[0] and not offset and os.fstat(fd).st_ino == path.stat().st_ino:
             left[0] -= 1
             os.truncate(path, 1000 * left[0] + 10)
-        return pread(fd, buffers, offset)
+        return pread(fd, buffers, offset, flags)
 
     monkeypatch.setattr(os, "preadv", preadv)
 
@@ -184,10 +184,10 @@ async def test_a_file_that_cannot_be_read_is_left_and_the_others_are_stored(root
         (root / name).write_bytes(os.urandom(1000))
     pread = os.preadv
 
-    def preadv(fd, buffers, offset):
+    def preadv(fd, buffers, offset, flags=0):
         if os.fstat(fd).st_ino == (root / "bad").stat().st_ino:
             raise OSError(5, "Input/output error")
-        return pread(fd, buffers, offset)
+        return pread(fd, buffers, offset, flags)
 
     monkeypatch.setattr(os, "preadv", preadv)
     commit = await saved(store, root, executor)

@@ -1,4 +1,6 @@
 import os
+import threading
+from errno import EAGAIN, EOPNOTSUPP
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from agent.checksum import crc64nvme
 from agent.scratch import reader as reading
 from agent.scratch.reader import Source, SourceChanged
+from agent.turns import LONGEST, Turns
 
 MIB = 1 << 20
 
@@ -53,6 +56,40 @@ def test_a_run_of_a_file_flows_piece_by_piece(root, tree):
     flow.read(600, piece[:200])
     assert piece[:200] == data[700:900]
     source.close()
+
+
+def test_a_file_that_has_to_come_from_the_disk_is_read(root, tree):
+    data = os.urandom(300_000)
+    with (root / "f").open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert read(tree, b"f")[1] == data
+
+
+@pytest.mark.parametrize("answer", [BlockingIOError(EAGAIN, "not in memory"), OSError(EOPNOTSUPP, "no such flag"), 0])
+def test_whoever_waits_for_a_disk_steps_aside_whatever_the_kernel_says_of_it(root, tree, monkeypatch, answer):
+    (root / "f").write_bytes(b"behold" * 1000)
+    preadv, turns, worked = os.preadv, Turns(1), threading.Event()
+
+    def work():
+        with turns.taken():
+            worked.set()
+
+    def from_disk(fd, buffers, offset, flags=0):
+        if not flags:
+            threading.Thread(target=work).start()
+            assert worked.wait(LONGEST / 2), "nobody else had the turn"
+            return preadv(fd, buffers, offset)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(os, "preadv", from_disk)  # the kernel's own answers depend on what it has in memory
+    with turns.taken():
+        assert read(tree, b"f")[1] == b"behold" * 1000
+    assert worked.is_set()
 
 
 def test_the_checksum_of_a_long_file_is_computed_in_pieces(root, tree):
