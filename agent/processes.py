@@ -8,16 +8,16 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from agent.errors import PermanentError, TransientError
+from agent.value import value
 
 LAST_MOMENT: Final = 0.5
 """Seconds for a killed child to be gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finished:
     """What a child left behind."""
 

@@ -1,10 +1,10 @@
 """Errors as AWS words them, and what each means to whoever asked."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import AgentError, IntegrityMismatch
 from agent.store.base import BodyRefused, ObjectExists, ObjectMissing, StoreDenied, StoreUnavailable, UploadMissing
+from agent.value import value
 
 _CLOCK = "the clock of this machine is wrong: see chronyc tracking"
 CREDENTIALS: Final = "the credentials are not valid for this endpoint: see the instance profile, or AWS_* variables"
@@ -75,7 +75,7 @@ _BY_STATUS: dict[int, tuple[type[AgentError], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Answer:
     """An error as AWS worded it."""
 

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from agent.checkpoint.segment import decode, encode
 from agent.errors import PermanentError
 from agent.model.checkpoint import Directory, Entry
 from agent.scratch.found import row_of, row_of_entry
+from agent.value import value
 
 PREFIX: Final = "adopted-"
 MOST: Final = 32
@@ -30,7 +31,7 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHERS: Final = 0o022
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Adopted:
     """The rows of some restores, oldest first, as segments; `names` are their files."""
 

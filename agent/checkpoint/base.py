@@ -5,15 +5,16 @@ outline does not say enough: memory does not grow with the number of files, what
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agent.checkpoint.merge import Folder, folders
 from agent.checkpoint.outline import Outline, decode
 from agent.checkpoint.segment import directory_of, lines_of
 from agent.model.checkpoint import Commit, Directory, Entry, Head
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Layer:
     """A segment on the disk, known to be as it was written, and the outlines of its lines."""
 
@@ -21,7 +22,7 @@ class Layer:
     outlines: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Base:
     """A head and its segments, oldest first."""
 

@@ -5,7 +5,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +17,7 @@ from agent.checkpoint.together import one_error
 from agent.errors import IntegrityMismatch, NotFound
 from agent.model.checkpoint import PEER, CheckpointId, Commit, Directory, Head, SegmentRef
 from agent.store.base import ObjectMissing, ObjectStore, Stored
+from agent.value import value
 
 SEGMENT_BYTES: Final = 1 << 30
 """A larger segment is refused: a million files are about 35 MB."""
@@ -30,7 +30,7 @@ _SEGMENTS_AT_ONCE = 8
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Listed:
     """A checkpoint as its newest head's key tells of it; what else there is to say is in the head (`load_head`)."""
 

@@ -5,13 +5,13 @@ anything is read from it: the writer stands at its fixed depth, and nothing clim
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from agent.chance import Chance
 from agent.clock import Clock
 from agent.model.checkpoint import CheckpointId
+from agent.value import value
 
 NAME_BYTES = 120
 
@@ -34,7 +34,7 @@ _PACK = re.compile(rf"{_PASS}/p{_COUNTER}\.tar", re.ASCII)
 _CHECKPOINT = re.compile(_ID, re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HeadKey:
     """What the key of a head says about it."""
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 from agent.checkpoint import pack
 from agent.checkpoint.ledger import Job
 from agent.checkpoint.transfer import Transfer
+from agent.value import value
 
 PACK_FILES: Final = 1024
 """Of one pack. What is known of its files is held until it is stored, some 2 KB each, and packs travel side by side."""
@@ -21,7 +21,7 @@ IsBeyond = Callable[[int], bool]
 """Whether so many bytes are more than goes out in time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Slice:
     """One part of a large file, to be read and sent."""
 
@@ -29,7 +29,7 @@ class Slice:
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Sizes:
     """Files below `pack_below` go into packs of about `pack_size`; of the others, those of at most `largest` bytes are
     one request each. `limit`: of files of one of these kinds, no more wait.

@@ -12,6 +12,7 @@ from agent.checkpoint.counts import Counts
 from agent.checkpoint.segment import split
 from agent.model.checkpoint import Directory, Entry, EntryType, Left, Stat, Totals
 from agent.scratch.walk import Problem, join
+from agent.value import value
 
 MANY = 32_768
 """Names that are new since the last segment, some 700 bytes each: a commit does not wait for its time then."""
@@ -59,7 +60,7 @@ class Job:
         return (stat.inode, stat.ctime_ns) == (met.inode, met.ctime_ns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Standing:
     """What a head says about the copy as a whole."""
 

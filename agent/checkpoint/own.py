@@ -7,7 +7,7 @@ the user could. What is left to decide here is what of the user's is the job's.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import EACCES, ENOENT
 from pathlib import Path
 from stat import S_ISDIR, S_ISVTX
@@ -16,6 +16,7 @@ from typing import Final
 from agent.checkpoint.rights import Rights
 from agent.checkpoint.target import Place, Target
 from agent.model.checkpoint import Directory, Entry, Stat
+from agent.value import value
 
 _ACLS: Final = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
 _PLAIN_MODE: Final = 0o1777
@@ -24,7 +25,7 @@ _OTHERS_WRITE: Final = 0o022
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OwnPath:
     """A path of the job; what its first `shared` parts name belongs to no job and is never made for one."""
 

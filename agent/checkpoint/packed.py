@@ -1,7 +1,6 @@
 """A segment before it is stored: its bytes, its checksums, its outline."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 
 from agent.checkpoint import segment as segments
@@ -10,9 +9,10 @@ from agent.checkpoint.merge import Folder
 from agent.checkpoint.outline import Outline, encode, outline_of
 from agent.checksum import crc64nvme
 from agent.model.checkpoint import Directory, SegmentRef
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Packed:
     body: bytes
     crc64nvme: int

@@ -4,7 +4,7 @@ Which of the two looks meets a file is said by its path alone: none is met twice
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final, Self
 
 from agent.checkpoint.base import Line
@@ -13,11 +13,12 @@ from agent.checkpoint.merge import Folder
 from agent.model.checkpoint import Directory
 from agent.scratch.patterns import Ranks
 from agent.scratch.walk import Problem, join
+from agent.value import value
 
 Report = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Part:
     """`is_first`: regular files that a pattern matches; else everything but them: all there is without patterns.
 

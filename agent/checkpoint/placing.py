@@ -16,6 +16,7 @@ from agent.checkpoint.written import Written
 from agent.checksum import crc64nvme, to_hex
 from agent.errors import PermanentError
 from agent.model.checkpoint import EntryType
+from agent.value import value
 
 _ENDS_IT_ALL: Final = frozenset({ENOSPC, EDQUOT, EROFS})
 
@@ -24,7 +25,7 @@ class NoRoom(PermanentError):
     """The disk to restore to takes no more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Placed:
     """What became of a member: in its place unless `failed`."""
 

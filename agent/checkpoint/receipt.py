@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from agent.checkpoint.format import pack_xattrs, unpack_xattrs
 from agent.checksum import from_hex, to_hex
 from agent.model.checkpoint import ObjectRef, Stat
 from agent.store.base import Part, UploadId
+from agent.value import value
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -22,7 +23,7 @@ def signature(stat: Stat) -> Signature:
     return (stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ObjectReceipt:
     """The bytes of a file are stored at `offset` of the object at `key`, which is without the prefix."""
 
@@ -45,7 +46,7 @@ class ObjectReceipt:
         return ObjectRef(key=self.key, offset=self.offset, length=length, crc64nvme=self.crc64nvme)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class UploadReceipt:
     """A multipart upload was begun; `parts` are those that were acknowledged, by number.
 
@@ -63,7 +64,7 @@ class UploadReceipt:
     parts: dict[int, Part] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HeadReceipt:
     """A head was about to be put: whether it was or not, the segments that its `body` names are stored."""
 

@@ -9,10 +9,10 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import PermanentError
+from agent.value import value
 
 _SETGROUPS: Final = {"x86_64": 116, "aarch64": 159}
 _ANY: Final = 0xFFFFFFFF
@@ -25,7 +25,7 @@ class RightsRefused(PermanentError):
     """This process can't take the rights of another user: it is not root."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rights:
     """A user, with the main group and all groups."""
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from agent.checkpoint.compare import Change, Fresh
 from agent.checkpoint.opening import Opening
 from agent.checkpoint.survey import Survey
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Unsaved:
     """What a look at the scratch found.
 

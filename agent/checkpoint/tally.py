@@ -9,11 +9,12 @@ from agent.checkpoint.placing import Placed
 from agent.checkpoint.unfolding import Chunk, Problem, is_made
 from agent.model.checkpoint import Directory, Entry, EntryType, Head
 from agent.model.progress import Progress
+from agent.value import value
 
 MOST_PROBLEMS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Restored:
     """What a restore did.
 

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from agent.checkpoint.attributes import apply
 from agent.errors import PermanentError
 from agent.model.checkpoint import Stat
 from agent.scratch.tree import Tree
+from agent.value import value
 
 LEFTOVER: Final = b".hpc-agent-restore-"
 """What the name of a file begins with while it is being restored; one found at the start is of a run that was cut."""
@@ -29,7 +29,7 @@ class TargetUnusable(PermanentError):
     """The directory to restore into can't be made or opened."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Place:
     """A directory of the checkpoint: which root, and the path below it."""
 

@@ -11,6 +11,7 @@ from agent.checkpoint.newfile import Standing, standing
 from agent.checkpoint.target import LEFTOVER, Place, Target
 from agent.checkpoint.units import Batch, Folder, Group, Large, Link, Member, Source, units
 from agent.model.checkpoint import Directory, Entry
+from agent.value import value
 
 _CHUNK: Final = 2_000
 _DIRECTORY: Final = 20
@@ -19,7 +20,7 @@ _DIRECTORY: Final = 20
 _GroupKey = tuple[str, int, int, int, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Problem:
     """Something that was not restored, or not as it was. `damaged`: the stored bytes are not those recorded."""
 

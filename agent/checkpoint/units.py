@@ -7,6 +7,7 @@ from typing import Final
 
 from agent.checkpoint.target import Place
 from agent.model.checkpoint import Entry, ObjectRef, Stat
+from agent.value import value
 
 PART: Final = 8 << 20
 """Bytes of one GET. Larger ones cost memory per connection and gain nothing (measured: 8 to 16 MiB are alike)."""
@@ -28,7 +29,7 @@ class Folder:
     pending: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Source:
     """A file that stands in its place, to be linked to: no other inode is."""
 
@@ -46,7 +47,7 @@ class Group:
     source: Source | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Member:
     """An entry and the directory it goes to."""
 
@@ -55,7 +56,7 @@ class Member:
     group: Group | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Batch:
     """Entries whose bytes come with one GET of `length` bytes from `offset`; without a key those that have none."""
 
@@ -65,7 +66,7 @@ class Batch:
     length: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Large:
     """A file of several GETs."""
 
@@ -73,7 +74,7 @@ class Large:
     ref: ObjectRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Link:
     """Another name of a file that is restored elsewhere."""
 
@@ -81,7 +82,7 @@ class Link:
     group: Group
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Range:
     """One GET of a large file, and where its bytes go: `(offset in the file, length)` one after the other."""
 

@@ -17,9 +17,10 @@ from agent.checkpoint.units import Member
 from agent.model.checkpoint import Commit, Directory, ObjectRef
 from agent.model.progress import Progress
 from agent.store.base import ObjectMissing, ObjectStore, Stored
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Verified:
     """What was found good, and what not: `problems` are the first thousand of `problem_count`, each with its key.
 

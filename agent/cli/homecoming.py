@@ -33,6 +33,7 @@ from agent.scratch.mount import require_mount
 from agent.settings import Settings
 from agent.slurm.admin_comment import AdminComment, Kept
 from agent.store.base import ObjectMissing, ObjectStore
+from agent.value import value
 
 CLOSING: Final = 1.0
 """Seconds for what was begun to be set aside."""
@@ -43,7 +44,7 @@ class NotRestored(PermanentError):
     """Nothing of the job's can be brought back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rank:
     """The job's new life on this node.
 
@@ -59,7 +60,7 @@ class Rank:
     has_company: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Candidate:
     """A head that may be restored: its digest is the one that stands in Slurm."""
 
@@ -100,7 +101,7 @@ class Homecoming:
             return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Begun:
     """A restore that puts things in place. `may_go`: what is there may be set aside, it is no other job's."""
 

@@ -9,11 +9,12 @@ file on either side ends the copier.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any, Final, get_args
 
 from agent.errors import PermanentError
 from agent.model.progress import Progress
+from agent.value import value
 
 LONGEST: Final = 8 << 20
 """Bytes of a line: a head with a thousand names of files left behind fits many times."""
@@ -23,7 +24,7 @@ class NotUnderstood(PermanentError):
     """The other side speaks another language."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Setup:
     """What holds for all orders, of the settings: sizes in bytes, `retention` in seconds, texts empty if not given."""
 
@@ -45,19 +46,19 @@ class Setup:
     pack_size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Enter:
     """Go into this cgroup: what is asked from now on has its weight."""
 
     group: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rest:
     """There is nothing more to do for now: let go of what the last orders needed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Save:
     """Copy the scratch and commit as it goes. `node` are the fields of a Node, `begun` a record to store meanwhile.
 
@@ -86,14 +87,14 @@ class Save:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Until:
     """What is being saved has until then; `until` as for Save. Not answered."""
 
     until: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Scan:
     """Find out how much is not saved; nothing is read or sent. `cache` and `exclude` as for Save.
 
@@ -105,7 +106,7 @@ class Scan:
     layers: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Scanned:
     """The answer to Scan: files that are new or changed, when the oldest of them changed (seconds since 1970).
 
@@ -124,12 +125,12 @@ class Scanned:
     cpu_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finish:
     """Send no more; commit what is there and answer Saved."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Record:
     """Store a document under outcomes/; answer Recorded. `name` is its key without the prefix."""
 
@@ -137,7 +138,7 @@ class Record:
     document: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Moved:
     """The copy has come this far. `requests` counts by "operation outcome"."""
 
@@ -145,7 +146,7 @@ class Moved:
     requests: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Waiting:
     """S3 does not do what it is asked and is asked again: `what` says why, empty when it is over."""
 
@@ -153,21 +154,21 @@ class Waiting:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Committed:
     """S3 has acknowledged a head; `saved` is what `record.saved_of` reads."""
 
     saved: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Copied:
     """All that the walk saw is sent, but for what `trouble` names."""
 
     trouble: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Saved:
     """The answer to Finish: the last head is committed."""
 
@@ -175,14 +176,14 @@ class Saved:
     trouble: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Recorded:
     """The answer to Record."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Refused:
     """`what` was asked can't be done: the parts of an AgentError."""
 

@@ -4,14 +4,15 @@ import asyncio
 import json
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
 from agent.clock import Clock, parse_stamp, stamp
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Spent:
     """`day` is a date in UTC, `head_at` a time; empty is none."""
 

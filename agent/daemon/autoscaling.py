@@ -3,13 +3,13 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from agent.daemon.whoami import Whoami
 from agent.errors import PermanentError, TransientError
 from agent.processes import Processes
+from agent.value import value
 
 ASK_SECONDS: Final = 12.0
 """Seconds for the child; it limits itself to 10."""
@@ -22,7 +22,7 @@ class Verb(StrEnum):
     COMPLETE = "complete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Answer:
     """Whether a hook that the instance waits at took what it was told; its time-out in seconds, if it told."""
 

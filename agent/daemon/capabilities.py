@@ -1,12 +1,12 @@
 """What works on this node and what is off: each part that is off switches off only what needs it (P6)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
 from agent.clock import Clock
+from agent.value import value
 
 
 class Name(StrEnum):
@@ -26,7 +26,7 @@ class Name(StrEnum):
     CGROUP = "cgroup"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Capability:
     """`on` is None until it is known. `detail` says how it was found, or why it is off; `hint` what can be done."""
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,6 +23,7 @@ from agent.model.checkpoint import CheckpointId
 from agent.model.notice import Notice
 from agent.settings import Settings
 from agent.settings.units import parse_duration, parse_size
+from agent.value import value
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ PAUSE: Final = (60.0, 3600.0)
 """Seconds after a failure: the first and the longest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Place:
     """What of the node matters: `block_taken_at` None is no Capacity Block. `may_save`: the mode allows it."""
 

@@ -1,13 +1,14 @@
 """What one start has found out about this node: the next start of the same boot need not ask again."""
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 from agent.model.node import BootId
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Memory:
     """Empty is not known. Nothing that is known can change within one boot.
 

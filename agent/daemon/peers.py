@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from agent.copier.protocol import Message, Save
@@ -18,6 +18,7 @@ from agent.evacuation.record import saved_of
 from agent.evacuation.state import Saved
 from agent.jobs.record import JobRecord
 from agent.model.checkpoint import PEER, CheckpointId
+from agent.value import value
 
 COMMITTING: Final = 5.0
 """Seconds of those that there are that are kept for the head and for Slurm's word for it."""
@@ -34,7 +35,7 @@ class Files(Protocol):
     async def vouch(self, records: list[JobRecord], saved: Saved, *, until: float) -> list[str]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Limits:
     """What the part of one job may take: after so many bytes no file is begun, after so many seconds none counts."""
 

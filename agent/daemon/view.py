@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from agent.model.node import Identity
 from agent.model.notice import Notice
 from agent.model.progress import Progress
 from agent.notices.block import Block
+from agent.value import value
 
 SCHEMA: Final = 1
 
@@ -31,7 +32,7 @@ PLAIN: Final = frozenset({Work.DRAIN, Work.LIFT})
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Ahead:
     """Saving ahead: what it does, or why it does nothing; container layers, which are left out of every copy."""
 
@@ -41,7 +42,7 @@ class Ahead:
     layer_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Around:
     """What is shown beside the state. `saved` is the last head of any checkpoint of this life, manual ones included.
 

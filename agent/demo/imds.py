@@ -9,7 +9,6 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
@@ -21,6 +20,7 @@ from aiohttp import web
 from agent.clock import Clock, SystemClock
 from agent.demo import imds_tree
 from agent.demo.imds_tree import Leaf, Machine
+from agent.value import value
 
 TTL_HEADER: Final = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER: Final = "X-aws-ec2-metadata-token"  # noqa: S105 - the name of a header
@@ -47,7 +47,7 @@ class Fault(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Asked:
     """One request: its wall time (seconds since 1970), `loop.time()`, and the status of the answer (0: none)."""
 

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from agent.value import value
 
 Leaf = str | Callable[[], str]
 
@@ -13,7 +14,7 @@ TERMINATION_TIME: Final = "meta-data/spot/termination-time"
 CREDENTIALS: Final = "meta-data/iam/security-credentials"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Machine:
     """What the instance says of itself."""
 

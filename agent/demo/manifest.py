@@ -4,11 +4,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
 from agent.errors import TransientError
+from agent.value import value
 
 CHUNK: Final = 1 << 20
 NOT_STORED: Final = frozenset({"FIFO", "socket", "device"})
@@ -19,7 +20,7 @@ class TreeUnreadable(TransientError):
     """A tree went away or changed while it was read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Entry:
     """One name of a tree. `content` is a file's SHA-256 or a link's target; `links` are all names of the same file."""
 
@@ -37,7 +38,7 @@ Manifest = Mapping[bytes, Entry]
 """By path below the root; the root itself is `b""`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Difference:
     """A path that is not as it was; `what` names the fields, or says that it is missing or new."""
 

@@ -4,7 +4,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,6 +14,7 @@ from agent.demo.narration import Narrator, Pace
 from agent.demo.rescue import Rescue, Status
 from agent.demo.scene import DOOMED, OTHER, Scene, SceneFailed
 from agent.demo.timeline import Times, size, summary, table
+from agent.value import value
 
 SHOWN: Final = 10
 """Differences that are told one by one."""
@@ -23,7 +23,7 @@ LOOK_EVERY: Final = 0.05
 DRAIN_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Size:
     """How large the story is: small files, megabytes in all, seconds that the notice gives (EC2: 120)."""
 

@@ -1,13 +1,14 @@
 """The times of one evacuation, and the table that a person reads them from. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from agent.value import value
 
 WIDTH: Final = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Times:
     """Monotonic seconds of what happened, seen from outside the agent; None is what never did.
 

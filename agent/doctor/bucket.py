@@ -1,7 +1,7 @@
 """The bucket: who we are to it, what the role may do in it, where it is and whose."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from agent.checkpoint.keys import full, probe_key
@@ -10,6 +10,7 @@ from agent.doctor.child import UNASKED, ask
 from agent.doctor.finding import Finding, Level, green, red, unknown, yellow
 from agent.processes import Processes
 from agent.settings import Settings
+from agent.value import value
 
 STEPS: Final = {"put": "s3 write", "get": "s3 read", "list": "s3 list", "multipart": "s3 multipart"}
 WRITER, BUCKET, KMS, REGION = "writer", "bucket", "kms", "bucket region"
@@ -30,7 +31,7 @@ NOBODY: Final = "-"
 Document = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Place:
     """The bucket as the settings name it. `region` is where this node is."""
 

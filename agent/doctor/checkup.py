@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from agent.errors import AgentError
 from agent.imds.client import ENDPOINT, Imds
 from agent.model.node import Identity
 from agent.settings import Settings
+from agent.value import value
 
 IMDS_SECONDS: Final = 5.0
 SECONDS: Final = 13.0
@@ -26,7 +26,7 @@ Status = Mapping[str, Any]
 Told = Callable[[Sequence[str]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Look:
     """One subject; `names` are its findings', for when there is no time to learn them."""
 

@@ -1,8 +1,9 @@
 """What one look at one thing found."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agent.value import value
 
 
 class Level(StrEnum):
@@ -14,7 +15,7 @@ class Level(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finding:
     """`detail` says what was seen; `hint` what a person can do, with the IAM statement where one is missing."""
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from agent.clock import SystemClock
@@ -21,6 +20,7 @@ from agent.slurm.locate import find_node_name, find_scontrol
 from agent.slurm.node import SlurmNode
 from agent.slurm.parse import config
 from agent.slurm.reason import Reason
+from agent.value import value
 
 NAMES: Final = ("slurm", "slurm node", "drain right", "barrier")
 SLURM, NODE, RIGHT, BARRIER = NAMES
@@ -31,7 +31,7 @@ SECONDS: Final = 5.0
 _UID: Final = re.compile(r".*\((\d+)\)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Machine:
     """Where Slurm is looked for, and as whom. `processes` also run the looks at Slurm's file systems."""
 

@@ -1,10 +1,10 @@
 """How much of a tree jobs change, from looks at it: what the last delta will have to send. Pure."""
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from agent.evacuation.estimate import Look
+from agent.value import value
 
 KEPT: Final = 5
 """Looks whose rates are remembered: a job that writes every few minutes is not taken for one that writes nothing."""
@@ -30,7 +30,7 @@ class Churn:
         return max(self._rates, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Changed:
     """At `at` (monotonic) files of so many bytes had changed since they were copied."""
 

@@ -1,7 +1,8 @@
 """What a notice would cost now: the bytes that S3 does not have, at the rate that S3 takes them. Pure."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from agent.value import value
 
 FIXED_COSTS: Final = 20.0
 """Seconds of an evacuation besides its bytes: the drain, the start of the copier, the last commit, the record."""
@@ -11,7 +12,7 @@ ASSUMED_RATE: Final = 80e6
 "Compute optimized instances"). Most nodes are faster: they save somewhat more ahead than they need to, once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Look:
     """What was found unsaved at `at` (monotonic), by a look at the tree or at the end of a copy.
 
@@ -30,7 +31,7 @@ class Look:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Estimate:
     """`seconds` of an evacuation that began now, of which `bytes` at `rate`; `is_measured` is the rate's.
 

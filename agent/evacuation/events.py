@@ -1,6 +1,5 @@
 """What can happen to an evacuation. Each event is a value that can be written down and read by a person later."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from agent.evacuation.jobs import Dealt, Held
@@ -9,9 +8,10 @@ from agent.evacuation.work import Work
 from agent.model.checkpoint import CheckpointId
 from agent.model.drain import Drain
 from agent.model.notice import Notice
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Event:
     """Something happened: `at` in monotonic seconds, `wall` for people.
 
@@ -23,12 +23,12 @@ class Event:
     fresh: CheckpointId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Started(Event):
     """The agent was started and has this state from its journal (or a new one); or Slurm has appeared on this node."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Noticed(Event):
     """The notices of one source are now these."""
 
@@ -36,28 +36,28 @@ class Noticed(Event):
     notices: frozenset[Notice]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Drained(Event):
     """An attempt to drain has settled whose drain stands."""
 
     drain: Drain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Committed(Event):
     """S3 has acknowledged a head."""
 
     saved: Saved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Done(Event):
     """A piece of work is done."""
 
     work: Work
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Failed(Event):
     """A piece of work can't be done, and will not be tried again in this phase."""
 
@@ -66,7 +66,7 @@ class Failed(Event):
     hint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Troubled(Event):
     """A piece of work meets trouble and goes on trying; an empty `what` says that the trouble is over."""
 
@@ -75,7 +75,7 @@ class Troubled(Event):
     hint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Withheld(Event):
     """The mode does not allow a piece of work: `what` is what it would have done."""
 
@@ -83,14 +83,14 @@ class Withheld(Event):
     what: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Estimated(Event):
     """Saving all that is on the scratch would take about so many seconds now."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Looked(Event):
     """These jobs run on the node; of those that did, Slurm has taken `requeued` (their `ref`) back."""
 
@@ -98,7 +98,7 @@ class Looked(Event):
     requeued: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Handled(Event):
     """Something was done to a job: `dealt`, or it was `signalled`."""
 
@@ -108,7 +108,7 @@ class Handled(Event):
     signalled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Planned(Event):
     """What the plan goes by has changed: what stopping the jobs or the last delta take, in seconds."""
 
@@ -116,11 +116,11 @@ class Planned(Event):
     delta_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Matured(Event):
     """The time to act on a notice that waited has come."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TimeUp(Event):
     """The time of the current phase is over."""

@@ -1,8 +1,10 @@
 """The jobs of the node as an evacuation sees them: who has to be stopped, and what became of each."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
+
+from agent.value import value
 
 
 class Dealt(StrEnum):
@@ -22,7 +24,7 @@ class Dealt(StrEnum):
     """It ended by itself while the node was being left."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Held:
     """A job that holds this node, in its life number `life`. `ref` is what Slurm's commands call it.
 

@@ -3,11 +3,11 @@
 All times are monotonic seconds, all sizes bytes.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from agent.evacuation.estimate import ASSUMED_RATE, FIXED_COSTS, Look
+from agent.value import value
 
 LAST_HOURS: Final = 4 * 3600.0
 """Before a Capacity Block is taken: before that, what would be saved ahead is mostly overwritten again."""
@@ -37,7 +37,7 @@ class Scope(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rules:
     """What the operator wants. `every` is the interval of whole checkpoints, None for none."""
 
@@ -48,7 +48,7 @@ class Rules:
     every: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Known:
     """All that the decision depends on.
 
@@ -69,19 +69,19 @@ class Known:
     whole_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rest:
     """Nothing, until something changes; `why` is for people."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Scan:
     """Look at the tree."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Pass:
     """Send files that have not changed for `quiet` seconds, oldest change first, until `most_bytes` (None: all)."""
 

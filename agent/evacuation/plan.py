@@ -1,13 +1,13 @@
 """How the time that is left is shared out. Pure: monotonic times in, monotonic times out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from agent.evacuation.phases import Phase
 from agent.evacuation.state import Evacuation
 from agent.model.notice import NoticeKind
 from agent.model.progress import Progress
+from agent.value import value
 
 HEADSTART: Final = 1.0
 """Seconds that the copy waits for the drain at most: a slurmctld that does not answer must not eat the window."""
@@ -48,7 +48,7 @@ TAKEN_WITHIN: Final[Mapping[NoticeKind, float]] = {
 """Seconds past its deadline within which a notice of this kind is still carried out; OUTLIVED for the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Plan:
     """Who must be done by when (monotonic seconds).
 
@@ -125,7 +125,7 @@ def due(state: Evacuation, *, safety_margin: float) -> float | None:
     return limits.get(state.phase)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Forecast:
     """What the copy will come to at the measured rate. `seconds_needed` is None while nothing is known to go by."""
 

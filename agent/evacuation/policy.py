@@ -1,11 +1,11 @@
 """What each kind of notice calls for, and how long before its end; the operator's `[policy]` overrules DEFAULTS."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from agent.model.notice import Notice, NoticeKind
+from agent.value import value
 
 MINUTE: Final = 60.0
 
@@ -23,7 +23,7 @@ class Action(StrEnum):
     """Drain, save, release."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rule:
     """`lead` is how many seconds before its end a notice is acted on; None is as soon as it is seen."""
 

@@ -5,7 +5,7 @@ state.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from agent.evacuation.state import Effects, Evacuation, Saved, Trouble
 from agent.model.checkpoint import CheckpointId, Left, Totals
 from agent.model.drain import Drain
 from agent.model.notice import Notice, NoticeKind
+from agent.value import value
 
 SCHEMA: Final = 2
 
@@ -29,7 +30,7 @@ class RecordInvalid(PermanentError):
     """A record is not one of this version, or damaged."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Record:
     """One step of the agent: event in, state after."""
 

@@ -1,7 +1,7 @@
 """The state of an evacuation: all that the next decision depends on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -13,9 +13,10 @@ from agent.model.checkpoint import CheckpointId, Left, Totals
 from agent.model.drain import Drain
 from agent.model.mode import Mode
 from agent.model.notice import Notice, NoticeKind
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Effects:
     """What may be done to the world. The runner obeys; nothing else asks for the mode."""
 
@@ -41,7 +42,7 @@ class Outcome(StrEnum):
     NOTHING = "NOTHING"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Saved:
     """The last head that S3 acknowledged."""
 
@@ -55,7 +56,7 @@ class Saved:
     left: Left
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Trouble:
     """Something that does not go as it should, for a person: what, since when (wall), and what can be done."""
 
@@ -64,7 +65,7 @@ class Trouble:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Evacuation:
     """Where this node stands.
 

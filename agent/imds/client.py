@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Final, Self, TypeVar
@@ -22,6 +21,7 @@ import aiohttp
 from agent.clock import Clock
 from agent.errors import SettingsInvalid
 from agent.imds.unavailable import ImdsGarbage, ImdsUnavailable, Reason
+from agent.value import value
 
 T = TypeVar("T")
 
@@ -40,13 +40,13 @@ _TTL: Final = re.compile(r"[0-9]{1,5}")
 _MOST_EARLY: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Token:
     text: str
     refresh_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Answer:
     status: int
     body: bytes

@@ -1,7 +1,6 @@
 """What the bodies of IMDS say. Pure: bytes in, values out; anything that is not what belongs there is ImdsGarbage."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final, TypeVar
@@ -12,6 +11,7 @@ from agent.clock import parse_stamp
 from agent.imds.unavailable import ImdsGarbage
 from agent.model.node import Identity, InstanceId
 from agent.model.notice import NoticeKind
+from agent.value import value
 
 IDENTITY_DOCUMENT: Final = "dynamic/instance-identity/document"
 LIFE_CYCLE: Final = "meta-data/instance-life-cycle"
@@ -58,7 +58,7 @@ class _ScheduledEvent(BaseModel):
     not_after: str = Field(alias="NotAfter", default="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ScheduledEvent:
     """One entry of `events/maintenance/scheduled`. `is_over` is one that was carried out or called off."""
 
@@ -69,7 +69,7 @@ class ScheduledEvent:
     is_over: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ScheduledEvents:
     """The entries that can be read, and how many can't."""
 
@@ -77,7 +77,7 @@ class ScheduledEvents:
     unreadable: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class InstanceAction:
     """What `spot/instance-action` announces."""
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from re import ASCII, fullmatch
 from typing import Final, Self
 
+from agent.value import value
+
 FOLDER: Final = "lives"
 """Beside the control socket."""
 LONGEST: Final = 4096
 """Characters that are read of one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Life:
     """`number` is how often the job had been requeued when it began; `node_list` is in rank order: `n[1-3]`."""
 

@@ -1,11 +1,12 @@
 """What a head says of the jobs of its node: `docs/format.md`, "Jobs"."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any, Final, Protocol, Self
 
 from agent.jobs.ownership import Known, is_alone, paths_of
+from agent.value import value
 
 MOST: Final = 1000
 """Jobs in a head: it is a small document."""
@@ -27,7 +28,7 @@ class Running(Known, Protocol):
     def node_list(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class JobRecord:
     """A job in a head. `rank` counts the nodes of the job from 0; `paths` are its own, whether they exist or not.
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
+from agent.value import value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@value
 class JobStart:
     """`id` is Slurm's own number, also of an array's task; `life` is None when this Slurm does not tell."""
 

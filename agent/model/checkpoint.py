@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NewType
 
+from agent.value import value
+
 CheckpointId = NewType("CheckpointId", str)
 """`20261123T091500.123Z-1a2b3c4d`: sorts by time."""
 
@@ -83,7 +85,7 @@ class Entry:
     unsettled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Directory:
     """One line of a segment: a directory, or a run of one that has very many entries.
 
@@ -106,7 +108,7 @@ class Directory:
         return (self.root, tuple(self.path.split(b"/")) if self.path else (), self.run)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SegmentRef:
     """A segment as a head names it: authenticated by `sha256` (hex)."""
 
@@ -117,7 +119,7 @@ class SegmentRef:
     entries: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Totals:
     """Counts of what is in a checkpoint. `bytes` are those of regular files as stored."""
 
@@ -129,7 +131,7 @@ class Totals:
     torn: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Left:
     """What was seen on the disk and is not in the checkpoint; `paths` are the first thousand, as text.
 
@@ -143,7 +145,7 @@ class Left:
     seen: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Head:
     """The commit: a checkpoint exists if and only if its head does (P2)."""
 
@@ -167,7 +169,7 @@ class Head:
     schema: int = SCHEMA
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Commit:
     """A head that S3 acknowledged: `key` without the prefix, `digest` the SHA-256 (hex) of its bytes."""
 

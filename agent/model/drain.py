@@ -1,7 +1,8 @@
 """Whose drain stands on our node, as far as we know."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agent.value import value
 
 
 class Drain(StrEnum):
@@ -12,7 +13,7 @@ class Drain(StrEnum):
     THEIRS = "theirs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NodeState:
     """What `scontrol show node` said. `flags` are upper case without the base state; `*` is the flag NOT_RESPONDING."""
 

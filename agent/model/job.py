@@ -1,8 +1,9 @@
 """A job of this node, as Slurm knows it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from agent.value import value
 
 RUNNING: Final = frozenset({"RUNNING", "STOPPED", "SUSPENDED", "SIGNALING", "CONFIGURING", "STAGE_OUT"})
 """States in which a job holds its nodes and has not begun to end."""
@@ -20,7 +21,7 @@ class Restore(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Wishes:
     """What a job asks for: a `signal` (`USR1`), "" for none, None for what everybody gets, `grace` seconds before it is
     stopped.
@@ -31,7 +32,7 @@ class Wishes:
     restore: Restore = Restore.ON
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Job:
     """One job, or one task of a job array, at one moment.
 

@@ -1,7 +1,8 @@
 """Who we are: the machine as EC2 knows it and the node as Slurm knows it."""
 
-from dataclasses import dataclass
 from typing import NewType
+
+from agent.value import value
 
 NodeName = NewType("NodeName", str)
 InstanceId = NewType("InstanceId", str)
@@ -9,7 +10,7 @@ BootId = NewType("BootId", str)
 """The kernel's /proc/sys/kernel/random/boot_id, dashes kept: one life of the machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Identity:
     """The machine, from IMDS. An empty field is one that IMDS did not tell."""
 
@@ -25,7 +26,7 @@ class Identity:
         return self.life_cycle == "spot"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Node:
     """One life of one node: what stored data and drain reasons are keyed by.
 

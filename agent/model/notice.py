@@ -1,8 +1,9 @@
 """A notice: somebody is going to take this node away, and when."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from agent.value import value
 
 
 class NoticeKind(StrEnum):
@@ -21,7 +22,7 @@ class NoticeKind(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Notice:
     """One reason to leave.
 

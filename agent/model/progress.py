@@ -1,9 +1,9 @@
 """How far a copy has come."""
 
-from dataclasses import dataclass
+from agent.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Progress:
     """Counts since the copy began. The totals grow until `walked`. `bytes_sent` counts what went over the wire."""
 

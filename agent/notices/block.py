@@ -6,7 +6,7 @@ EC2 User Guide, "How Capacity Blocks work": the instances can be used until 30 m
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from agent.model.node import InstanceId
 from agent.model.notice import NoticeKind
 from agent.notices.schedule import share_of
 from agent.notices.source import Sighting
+from agent.value import value
 
 SOURCE: Final = "capacity-block"
 CONFIGURED: Final = "configured"
@@ -44,7 +45,7 @@ class BlockUnknown(TransientError):
         self.sort = sort
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Block:
     """A Capacity Block: its reservation ends at `ends_at`, and EC2 begins to take its instances at `taken_at`."""
 

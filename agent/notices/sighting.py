@@ -1,18 +1,19 @@
 """From what a source shows to notices: what is new, changed, past or stale. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from agent.model.notice import Notice
 from agent.notices.source import Sighting
+from agent.value import value
 
 SKEW_TOLERANCE: Final = 2.0
 """Seconds. The `Date` of IMDS is right to a second or so: a smaller difference says nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Instant:
     """One moment: on our wall clock, in `loop.time()`, and the seconds that IMDS is ahead of us, if known."""
 

@@ -1,17 +1,17 @@
 """The port to anything that can announce the end of this node."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from agent.model.notice import Notice, NoticeKind
+from agent.value import value
 
 STALE_AFTER: Final = timedelta(minutes=5)
 """A notice further past than this when it is first seen is stale (P5), unless its source knows better."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Sighting:
     """One notice as a source shows it now. The same `id` with another kind or time is the same notice, changed.
 
@@ -46,7 +46,7 @@ class NoticeSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Noticed:
     """The notices of one source, all of them: what is not in the set any more was withdrawn."""
 

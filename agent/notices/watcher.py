@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agent.chance import Chance
 from agent.clock import Clock
@@ -13,11 +13,12 @@ from agent.model.notice import Notice
 from agent.notices.cadence import next_look
 from agent.notices.sighting import Instant, settle
 from agent.notices.source import Noticed, NoticeSource
+from agent.value import value
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Health:
     """How looking goes: the last success in `loop.time()`, the failures since then, what the last of them said."""
 

@@ -6,7 +6,7 @@ read becomes a problem and the walk goes on. Other file systems mounted below ar
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EXDEV
 from stat import S_ISDIR
 
@@ -15,6 +15,7 @@ from agent.scratch.found import Found
 from agent.scratch.looks import SLICE, Looking, Looks, device_number
 from agent.scratch.patterns import matcher
 from agent.scratch.tree import Tree
+from agent.value import value
 
 RUN = 10_000
 LONGEST_PATH = 1 << 16
@@ -24,7 +25,7 @@ _GONE = {ENOENT, ENOTDIR, ELOOP, ENXIO, EXDEV}
 """Vanished, or swapped for a file, a link, a socket or a mount point since its parent was listed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Problem:
     """Something on the disk that is there and can't be saved. `path` is complete, root included."""
 

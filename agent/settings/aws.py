@@ -1,10 +1,10 @@
 """The standard variables of AWS and Slurm that other programs on the node obey, too."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agent.errors import SettingsInvalid
 from agent.settings.text import check_url
+from agent.value import value
 
 _VARIABLES = {
     "metadata_endpoint": ("AWS_EC2_METADATA_SERVICE_ENDPOINT",),
@@ -14,7 +14,7 @@ _VARIABLES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Aws:
     """Empty means not given. `ca_bundle` is a file of certificates that TLS servers are checked against."""
 

@@ -5,13 +5,13 @@ Keys are kinds of notices and, for one sort of scheduled event, `scheduled-event
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
 from agent.model.notice import NoticeKind
 from agent.settings.checks import After, Before, Reader
 from agent.settings.units import duration, write_duration
+from agent.value import value
 
 _CODE: Final = re.compile(rf"{NoticeKind.SCHEDULED_EVENT}/[a-z0-9-]{{1,64}}")
 
@@ -19,7 +19,7 @@ Action = Literal["ignore", "lead-copy", "drain", "evacuate"]
 Lead = Annotated[timedelta, Reader(duration("0s", "365d"))]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PolicyRule:
     """`lead` None is the default's of that kind."""
 

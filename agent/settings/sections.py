@@ -3,7 +3,6 @@
 `packaging/config.toml` says what each means; a test keeps the two together.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from agent.jobs.ownership import check_template
@@ -41,6 +40,7 @@ from agent.settings.units import (
     parse_duration,
     parse_size,
 )
+from agent.value import value
 
 
 def _check_connections(count: int) -> int:
@@ -53,7 +53,7 @@ Connections = Annotated[int, Exact(), After(_check_connections)]
 Switch = Annotated[bool, Exact()]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NodeSection:
     """Who this node is; empty is found out."""
 
@@ -62,12 +62,12 @@ class NodeSection:
     writer: Writer = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ImdsSection:
     poll_interval: PollInterval = parse_duration("1s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ScratchSection:
     paths: tuple[TreePath, ...] = ("/scratch",)
     exclude: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class ScratchSection:
     require_mount: Switch = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class S3Section:
     bucket: Bucket = ""
     prefix: Prefix = "hpc-agent"
@@ -92,7 +92,7 @@ class S3Section:
         return 4 * self.connections
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CheckpointSection:
     """How files are stored, and what is saved before there is a notice."""
 
@@ -106,12 +106,12 @@ class CheckpointSection:
     bandwidth_limit: Bandwidth = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class EvacuationSection:
     safety_margin: Margin = parse_duration("15s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CapacityBlockSection:
     """The end of a Capacity Block; `end` stands in while EC2 does not tell."""
 
@@ -120,12 +120,12 @@ class CapacityBlockSection:
     slurm_reservation: Switch = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AsgSection:
     hook_window: HookWindow = parse_duration("5m")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SlurmSection:
     bin_dir: OptionalPath = ""
     drain_timeout: DrainTimeout = parse_duration("10s")
@@ -138,7 +138,7 @@ class SlurmSection:
     peer_save_time: PeerTime = parse_duration("60s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class JobsSection:
     """Whose files are whose, and which of them a requeued job finds again."""
 
@@ -149,12 +149,12 @@ class JobsSection:
     restore: Restore = Restore.ON
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HttpSection:
     listen: Listen = "[::]:9732"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class StateSection:
     dir: FilePath = "/var/lib/hpc-agent"
     socket: FilePath = "/run/hpc-agent/agent.sock"

@@ -1,7 +1,7 @@
 """All settings as one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any, Final
 
 from agent.model.mode import Mode
@@ -21,13 +21,14 @@ from agent.settings.sections import (
     SlurmSection,
     StateSection,
 )
+from agent.value import value
 
 POLICY: Final = "policy"
 PREFIX: Final = "HPC_AGENT_"
 """Of every variable that is ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Written:
     """What the file and the `HPC_AGENT_*` variables may say; of what they do not say, the defaults."""
 
@@ -47,7 +48,7 @@ class Written:
     state: StateSection = StateSection()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Settings(Written):
     """The effective settings. `slurm_conf` is `SLURM_CONF`, empty when it is not set.
 

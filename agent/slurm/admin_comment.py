@@ -8,11 +8,12 @@ cluster: a head counts for a job only when its digest stands here.
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol, Self
 
 from agent.chance import Chance
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
+from agent.value import value
 
 LONGEST: Final = 60_000
 """Characters, enough for some 250 ranks. A child's argument can have 128 KiB; Slurm 22.05 took 120,000 (measured)."""
@@ -42,7 +43,7 @@ _BETWEEN_LIVES: Final = frozenset({"PENDING", "COMPLETING", "REQUEUED", "REQUEUE
 _GONE: Final = "Invalid job id specified"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Claim:
     """Who requeues the job, of all the nodes that it ran on in this life."""
 
@@ -54,7 +55,7 @@ class Claim:
         return f"requeue={self.life}/{self.node}/{self.instance_id or '-'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Kept:
     """A head that holds the files of one rank (a node of the job, counted from 0) as one life of the job left them."""
 
@@ -82,7 +83,7 @@ class Kept:
         return f"head={self.life}/{self.rank}/{key}/{self.digest}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AdminComment:
     """What stands in an AdminComment: `before` is others' text and stays; `kept` is sorted, the newest first."""
 
@@ -144,7 +145,7 @@ class AdminComment:
         return tuple(one for one in self.kept if one.rank == rank)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Standing:
     """A job as it stands: `restarts` how often it was requeued so far, `state` one of Slurm's words."""
 

@@ -4,7 +4,6 @@ The configuration names files or patterns, often on a hard NFS mount: they are l
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from re import compile as pattern
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 from agent.processes import ChildTimedOut, Processes
 from agent.slurm.errors import SlurmUnavailable
 from agent.slurm.parse import config_seconds
+from agent.value import value
 
 SECONDS: Final = 2.5
 """For one look."""
@@ -22,7 +22,7 @@ _WILD: Final = pattern(r"[*?\[]")
 _LIMITS: Final = ("EpilogTimeout", "PrologEpilogTimeout")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Barrier:
     """`seconds` is Slurm's own limit for an Epilog, past which it drains the node; None when it has none."""
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from agent.slurm.command import Command
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
 from agent.slurm.freezer import FreezingGroup, group_of
 from agent.slurm.jobs import is_forgotten
+from agent.value import value
 
 ROUNDS: Final = 10
 """Looks for processes that were started while the others were stopped; each is a child of some 20 ms."""
@@ -25,7 +25,7 @@ NONE: Final = ("There are no steps", "does not exist on node")
 """What listpids says of a job without processes here: when nothing runs, and when only another job does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Processes:
     """The processes of jobs on this node, as its slurmstepds track them. `proc` is where /proc is."""
 

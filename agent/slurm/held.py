@@ -1,6 +1,5 @@
 """All that is done to the jobs of our node, in one place: seen, told, stopped, handed back."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from agent.chance import Chance
@@ -12,12 +11,13 @@ from agent.slurm.jobs import Jobs
 from agent.slurm.node import SlurmNode
 from agent.slurm.parse import config, config_seconds
 from agent.slurm.requeue import Requeue, Requeued
+from agent.value import value
 
 KILL_WAIT: Final = 30.0
 """Slurm's default, and ParallelCluster's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Times:
     """Slurm's own limits, in seconds, by `scontrol show config`.
 

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from agent.processes import ChildTimedOut, Processes
 from agent.slurm.errors import SlurmUnavailable
+from agent.value import value
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ TIME_LIMIT = 3.0
 """Seconds for one question; a local disk answers in milliseconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Host:
     """The file system under `root`, asked in children and in `executor`, never by the loop itself."""
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent.slurm import slurmd
@@ -10,6 +9,7 @@ from agent.slurm.command import Scontrol
 from agent.slurm.errors import SlurmMissing, SlurmRefused, SlurmUnavailable
 from agent.slurm.host import Host
 from agent.slurm.parse import node_states
+from agent.value import value
 
 PARALLELCLUSTER_BIN = "/opt/slurm/bin"
 PARALLELCLUSTER_NODE_NAME = "/etc/parallelcluster/slurm_plugin/slurm_nodename"
@@ -17,7 +17,7 @@ PCS_IN_USE = "/etc/aws/pcs/scheduler/slurm"
 PCS_VERSIONS = "/opt/aws/pcs/scheduler"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Found:
     """What was looked for, and how it was found, for people."""
 

@@ -4,11 +4,11 @@
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from agent.model.node import BootId, InstanceId
+from agent.value import value
 
 GRACE = timedelta(minutes=10)
 """How long after its deadline a drain of ours is believed when nobody can tell whether the notice still stands."""
@@ -21,7 +21,7 @@ _FORM = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Reason:
     """Why we drained: `kind` is a NoticeKind, or another version's word for one; `instance_id` is "" away from EC2.
 

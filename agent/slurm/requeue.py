@@ -1,6 +1,5 @@
 """Hands a job back to Slurm, so that it starts again elsewhere: once per life, by one agent of all its nodes."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -9,6 +8,7 @@ from agent.slurm.admin_comment import AdminComment, AdminComments, Claim
 from agent.slurm.command import Command
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
 from agent.slurm.jobs import Jobs
+from agent.value import value
 
 
 class Verdict(StrEnum):
@@ -20,7 +20,7 @@ class Verdict(StrEnum):
     REFUSED = "Slurm refuses"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Requeued:
     verdict: Verdict
     why: str = ""

@@ -8,7 +8,6 @@ that join at one moment can write over each other: a later look puts that right.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,13 +15,14 @@ from agent.errors import AgentError
 from agent.model.node import NodeName
 from agent.slurm.command import Scontrol
 from agent.slurm.errors import SlurmRefused, SlurmUnavailable
+from agent.value import value
 
 TRIES: Final = 3
 _FIELD: Final = re.compile(r"(\w+)=(\S*)")
 _PREFIX: Final = "hpc-agent-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Reservation:
     """What `scontrol show reservation -o` said. `nodes` is the host list as Slurm writes it."""
 

@@ -5,14 +5,15 @@ Only root's counts: any user can name a process `slurmd`, and what lies beside i
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from agent.value import value
 
 _TAKE_VALUE = "dfFLn"
 """slurmd's other short options with a value (getopt "bcCd:Df:F::GhL:Mn:N:svVZ", 22.05 to 25.11)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Slurmd:
     """A running slurmd. `program` is "" where that is not known; `node` is what its -N names, "" without one."""
 

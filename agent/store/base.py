@@ -14,11 +14,11 @@ Contract of every implementation, checked by one suite in tests/contract:
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NewType, Protocol
 
 from agent.errors import IntegrityMismatch, NotFound, PermanentError, TransientError
+from agent.value import value
 
 UploadId = NewType("UploadId", str)
 
@@ -72,7 +72,7 @@ class UploadMissing(PermanentError):
     """The multipart upload was completed, aborted or never begun."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Part:
     """One part of a multipart upload that the store acknowledged."""
 
@@ -82,7 +82,7 @@ class Part:
     crc64nvme: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Stored:
     """What the store says of an object. `crc64nvme` is None where it kept none of the whole object."""
 

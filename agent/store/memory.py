@@ -24,6 +24,7 @@ from agent.store.base import (
     UploadMissing,
     check_copy,
 )
+from agent.value import value
 
 _PIECE = 256 * 1024
 _MOST_PARTS = 10_000
@@ -31,7 +32,7 @@ _SMALLEST_PART = 5 * 1024 * 1024
 """S3's limits of a multipart upload (S3 User Guide, "Multipart upload limits")."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Object:
     data: bytes
     crc64nvme: int

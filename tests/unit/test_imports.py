@@ -7,18 +7,19 @@ import pytest
 
 AGENT = Path(__file__).parents[2] / "agent"
 
-BASE = {"errors", "clock", "chance", "processes", "checksum", "model", "printable", "turns"}
+BASE = {"errors", "clock", "chance", "processes", "checksum", "model", "printable", "turns", "value"}
 ARROWS = {
     "errors": set(),
     "clock": set(),
     "chance": set(),
-    "processes": {"errors"},
+    "processes": {"errors", "value"},
     "crt": set(),
     "checksum": {"errors", "crt"},
-    "model": {"clock"},
+    "model": {"clock", "value"},
     "printable": set(),
     "turns": set(),
-    "evacuation": {"errors", "clock", "model"},
+    "value": set(),
+    "evacuation": {"errors", "clock", "model", "value"},
     "imds": BASE,
     "notices": BASE | {"imds"},
     "slurm": BASE,

@@ -20,6 +20,7 @@ from agent.aws.wire.line import Heard, Line, whole
 from agent.aws.wire.message import Head, moment
 from agent.aws.wire.signature import canonical, encoded, signed
 from agent.store.base import StoreUnavailable
+from agent.value import value
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ REGION: Final = "x-amz-bucket-region"
 _SKEWED: Final = "RequestTimeTooSkewed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Request:
     """`operation` is S3's name of it; `op` and `subject` are for the error. `key` None asks for the bucket itself."""
 
@@ -38,7 +39,7 @@ class Request:
     key: str | None
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Outgoing = Held(b"")  # noqa: RUF009 - nothing changes it
+    body: Outgoing = Held(b"")
     seconds: float = 0.0
     is_repeatable: bool = True
     hears_refusals: bool = False

@@ -1,9 +1,10 @@
 """Where a bucket answers."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from agent.value import value
 
 _SUFFIXES: Final = {
     "cn-": "amazonaws.com.cn",
@@ -18,7 +19,7 @@ _ITS_OWN: Final = tuple(f".{suffix}" for suffix in ("amazonaws.com", *_SUFFIXES.
 _HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Endpoint:
     """`authority` is for the Host header; `base` stands before a key: "/" or "/bucket/"."""
 

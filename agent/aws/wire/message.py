@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from agent.aws.wire.connection import Connection, Lost
+from agent.value import value
 
 _MOST_HEAD: Final = 64 * 1024
 _SOME: Final = 16 * 1024
@@ -16,7 +16,7 @@ _BODILESS: Final = {204, 304}
 _CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Head:
     """How an answer begins. Names of `headers` are in lower case."""
 

@@ -1,0 +1,31 @@
+from dataclasses import field, replace
+
+import pytest
+
+from agent.value import value
+
+
+@value
+class Key:
+    name: str
+    parts: tuple[int, ...] = ()
+    secret: str = field(default="", repr=False)
+
+
+def test_values_are_equal_and_one_key_when_all_their_fields_are():
+    one, same, other = Key(name="a", parts=(1,)), Key(name="a", parts=(1,)), Key(name="a", parts=(2,))
+    assert one == same != other
+    assert {one: 1}[same] == 1
+    assert other not in {one}
+    assert replace(other, parts=(1,)) == one
+
+
+def test_a_value_shows_its_fields_but_no_secret():
+    assert repr(Key(name="a", parts=(1,), secret="s3cr3t")) == "Key(name='a', parts=(1,))"
+
+
+def test_a_value_is_made_with_names_and_takes_nothing_else():
+    with pytest.raises(TypeError):
+        Key("a")
+    with pytest.raises(AttributeError):
+        Key(name="a").more = 1
