@@ -1,5 +1,4 @@
 import re
-from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from pathlib import Path
 
@@ -174,10 +173,3 @@ def test_one_endpoint_for_all_services_is_one_for_s3(file):
     settings = load(file, {"AWS_ENDPOINT_URL": "http://127.0.0.1:8333"})
     assert settings.aws.s3_endpoint == "http://127.0.0.1:8333"
     assert settings.origins["aws.s3_endpoint"] == "AWS_ENDPOINT_URL"
-
-
-def test_settings_do_not_change(file):
-    file.touch()
-    settings = load(file, {})
-    with pytest.raises(FrozenInstanceError):
-        settings.s3.bucket = "other"
