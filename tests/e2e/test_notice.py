@@ -148,6 +148,7 @@ def test_p8_any_user_may_ask_for_the_status_but_only_root_may_evacuate(cluster, 
 
 def test_an_operator_evacuates_the_node_and_takes_it_back(cluster, instance):
     n3 = instance("n3")
+    n3.until_state("watching", seconds=20)  # it knows by then which instance it is
     plant(scratch(cluster, "n3") / "work")
     told = n3.command("evacuate", "--deadline", "3m")
     assert told.returncode == 0, told.stderr

@@ -113,4 +113,4 @@ def give_back(cluster: Cluster, node: str) -> None:
     cluster.settle()
     if is_drained(cluster, node):
         cluster.run("head", ["scontrol", "update", f"NodeName={node}", "State=UNDRAIN"], check=True)
-    until(lambda: state_of(cluster, node) == "IDLE", f"{node} is idle again", seconds=20)
+    until(lambda: state_of(cluster, node) == "IDLE", f"{node} is idle again", seconds=60)

@@ -265,7 +265,7 @@ def test_the_end_is_seen_the_evacuation_comes_on_time_and_an_extension_takes_it_
             assert stage.entered(Phase.DRAINING) == pytest.approx(acts, abs=2)
             assert stage.slurm.standing is Drain.OURS
             front.end += timedelta(days=1)
-            await stage.until(acts + 120)
+            await stage.until(acts + 300)  # 300 of these are 15 s on the clock
             return stage.runner.state.phase, stage.slurm.standing, stage.source.block.ends_at
 
     assert play_fast(scene, factor=20) == (Phase.WATCHING, Drain.NONE, START + timedelta(days=1, minutes=44))
