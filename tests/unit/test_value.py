@@ -1,6 +1,7 @@
 from dataclasses import field, replace
 
 import pytest
+from mypy import api
 
 from agent.value import value
 
@@ -29,3 +30,11 @@ def test_a_value_is_made_with_names_and_takes_nothing_else():
         Key("a")
     with pytest.raises(AttributeError):
         Key(name="a").more = 1
+
+
+def test_nothing_changes_a_value_for_mypy_reports_it(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("from agent.settings import load\n\nsettings = load(None, {})\nsettings.s3.bucket = 'other'\n")
+    said, wrong, code = api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(program)])
+    assert 'program.py:4: error: Property "bucket" defined in "S3Section" is read-only' in said
+    assert (wrong, code) == ("", 1)
