@@ -36,7 +36,7 @@ class Node:
         config.write_text(f'[scratch]\npaths = ["{self.scratch}"]\n[s3]\nbucket = "{server.bucket()}"\n')
         self.setup = setup_of(load(config, server.environment))
         self.spare = Spare()
-        self.pids = []
+        self.children = []
 
     def copier(self, niceness=0):
         return CopierProcess(self.setup, niceness=niceness, spare=self.spare)
@@ -45,8 +45,12 @@ class Node:
         """Make one; return what its head says."""
         command = Command(checkpoint=IDS[number], reason="manual", node=asdict(ME), commit_every=30.0)
         assert await copier.save(command, lambda _: None) == Copied()
-        self.pids.append(copier._child.process.pid)
+        self.children.append(copier._child)
         return saved_of(dict((await copier.finish(lambda _: None)).saved))
+
+    @property
+    def pids(self):
+        return [child.process.pid for child in self.children]
 
     @property
     def is_one(self):
@@ -61,6 +65,8 @@ async def node(tmp_path, s3_server, monkeypatch):
     yield node
     if (child := node.spare.take()) is not None:
         await child.end()
+    for child in node.children:
+        await child.exit_code()  # the loop must hear of it before it closes
 
 
 @asynccontextmanager
@@ -69,15 +75,6 @@ async def used(copier):
         yield copier
     finally:
         await copier.end()
-
-
-async def gone(pid):
-    """Return when there is no such process."""
-    async with asyncio.timeout(10):
-        with suppress(ProcessLookupError):
-            while True:
-                os.kill(pid, 0)
-                await asyncio.sleep(0.02)
 
 
 def nicenesses(pid):
@@ -178,7 +175,7 @@ async def test_a_copier_that_nobody_needs_for_a_while_goes(node, monkeypatch):
     monkeypatch.setattr(spares, "KEPT", 0.2)
     async with used(node.copier()) as copier:
         await node.checkpoint(copier, 0)
-    await gone(node.pids[0])
+    assert await node.children[0].exit_code() == -signal.SIGKILL
     assert node.spare.take() is None
 
 
@@ -186,7 +183,7 @@ async def test_of_two_only_the_last_is_kept(node):
     async with used(node.copier()) as one, used(node.copier()) as other:
         await node.checkpoint(one, 0)
         await node.checkpoint(other, 1)
-    await gone(node.pids[1])  # `other` came first, then `one`
+    assert await node.children[1].exit_code() == -signal.SIGKILL  # `other` came first, then `one`
     kept = node.spare.take()
     await kept.end()
     assert kept.process.pid == node.pids[0]
