@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from agent.checkpoint.place import Place
 from agent.checkpoint.placing import Begun, Placed, compared
-from agent.checkpoint.target import Place
 from agent.checkpoint.unfolding import Chunk, Problem
 from agent.checkpoint.units import Folder, Link, Member, Range
 from agent.checksum import crc64nvme
@@ -47,6 +47,9 @@ class Checking:
 
     def part(self, begun: Begun, part: Range) -> Counting:  # noqa: ARG002 - nothing is written
         return Counting()
+
+    def there(self, begun: Begun, part: Range) -> int | None:  # noqa: ARG002 - as above
+        return None
 
     def end(self, begun: Begun) -> Placed:
         return Placed(member=begun.member, failed=False)

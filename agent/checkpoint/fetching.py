@@ -40,6 +40,7 @@ class Places(Protocol):
 
     def small(self, member: Member, data: memoryview) -> Placed: ...
     def begin(self, member: Member) -> Begun: ...
+    def there(self, begun: Begun, part: Range) -> int | None: ...
     def part(self, begun: Begun, part: Range) -> Taker: ...
     def end(self, begun: Begun) -> Placed: ...
     def drop(self, begun: Begun) -> None: ...
@@ -134,12 +135,13 @@ class Fetching:
         except OSError as error:
             await self._settle([failure(large.member, error)])
             return
-        try:
-            placed = await self._whole(large, begun)
-        finally:
-            await self._blocking(self._placing.drop, begun)
+        placed = await self._whole(large, begun)
+        await self._blocking(self._placing.drop, begun)
         del self._tally.under_way[begun.working]
-        await self._settle([placed])
+        if placed.failed and begun.is_left:  # what was left was not what it should be
+            await self._large(large)
+        else:
+            await self._settle([placed])
 
     async def _check_size(self, ref: ObjectRef) -> None:
         """Raise IntegrityMismatch before room is taken for a file that the store does not hold."""
@@ -180,11 +182,14 @@ class Fetching:
 
     async def _part(self, large: Large, begun: Begun, part: Range) -> int:
         async with self._slots:
-            filling = self._placing.part(begun, part)
-            await self._fetch(large.ref.key, filling.take, part.offset, part.length)
+            crc = await self._blocking(self._placing.there, begun, part) if begun.is_left else None
+            if crc is None:
+                filling = self._placing.part(begun, part)
+                await self._fetch(large.ref.key, filling.take, part.offset, part.length)
+                crc = filling.crc
         self._tally.under_way[begun.working] += part.length
         self._tally.tell()
-        return filling.crc
+        return crc
 
     async def _link(self, link: Link) -> None:
         await link.group.settled.wait()

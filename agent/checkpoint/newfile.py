@@ -9,10 +9,12 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum, auto
-from errno import EDQUOT, EEXIST, EFBIG, EMLINK, ENOSPC, ENOSYS, ENOTSUP, EPERM
+from errno import EDQUOT, EEXIST, EFBIG, EIO, EMLINK, ENOSPC, ENOSYS, ENOTSUP, EPERM
 from typing import Final
 
 from agent.checkpoint.attributes import apply, apply_to_link
+from agent.checkpoint.leftover import MODE
+from agent.checksum import crc64nvme
 from agent.model.checkpoint import Entry, EntryType
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -20,6 +22,7 @@ _AT_ONCE: Final = 32 * 1024
 """Bytes of one write. The page cache holds larger ones in pieces as large, for which the kernel seldom has memory that
 was used just before: on a virtual machine that gives free memory back, 512 KiB took twice the CPU, 64 KiB half more.
 """
+_READ_AT_ONCE: Final = 512 * 1024
 _NO_LINKS_HERE: Final = frozenset({EPERM, ENOTSUP, ENOSYS, EMLINK})
 
 
@@ -50,7 +53,7 @@ def begin(folder: int, working: bytes, entry: Entry, *, preallocate: bool) -> in
 
     A file with holes gets no room ahead: that would fill them.
     """
-    fd = os.open(working, _NEW, 0o600, dir_fd=folder)
+    fd = os.open(working, _NEW, MODE, dir_fd=folder)
     try:
         if preallocate and entry.extents is None:
             _reserve(fd, entry.stat.size)
@@ -72,6 +75,20 @@ def write(fd: int, data: memoryview, spans: Iterable[tuple[int, int]]) -> None:
             wrote = os.pwrite(fd, data[taken : min(end, taken + _AT_ONCE)], offset)
             taken += wrote
             offset += wrote  # noqa: PLW2901 - a write may be short
+
+
+def crc(fd: int, spans: Iterable[tuple[int, int]]) -> int:
+    """Return the CRC-64/NVME of what is in the spans `(offset, length)`, one after the other. Raises OSError."""
+    checksum, buffer = 0, memoryview(bytearray(_READ_AT_ONCE))
+    for offset, length in spans:
+        end = offset + length
+        while offset < end:
+            got = os.preadv(fd, [buffer[: end - offset]], offset)
+            if not got:
+                raise OSError(EIO, "it became shorter")
+            checksum = crc64nvme(buffer[:got], checksum)
+            offset += got  # noqa: PLW2901 - a read may be short
+    return checksum
 
 
 def finish(fd: int, folder: int, working: bytes, entry: Entry, *, owner: bool, overwrite: bool) -> list[str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISVTX
 from typing import Final
 
+from agent.checkpoint.place import Place
 from agent.checkpoint.rights import Rights
-from agent.checkpoint.target import Place, Target
+from agent.checkpoint.target import Target
 from agent.model.checkpoint import Directory, Entry, Stat
 from agent.value import value
 
@@ -127,7 +128,7 @@ class OwnTarget(Target):
     """A target in which only what is the job's is made; used by threads with the rights of its user."""
 
     def __init__(self, path: Path, roots: Sequence[bytes], own: Own) -> None:
-        super().__init__(path, roots)
+        super().__init__(path, roots, uid=own.rights.uid)
         self._own = own
 
     def _make(self, place: Place) -> bool:

@@ -1,6 +1,5 @@
 """The second half of a restore: bytes become files in their places. Blocking, called from several threads."""
 
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,7 +8,8 @@ from errno import EDQUOT, ENOSPC, EROFS
 from typing import Final
 
 from agent.checkpoint import newfile
-from agent.checkpoint.target import LEFTOVER, Target
+from agent.checkpoint.leftover import Working, is_untouched, is_written
+from agent.checkpoint.target import Target
 from agent.checkpoint.unfolding import Problem
 from agent.checkpoint.units import Folder, Link, Member, Range, Source
 from agent.checkpoint.written import Written
@@ -35,43 +35,55 @@ class Placed:
 
 
 class Placing:
-    """How files get into `target`. `token` makes their working names those of this run.
+    """How files get into `target`, under names of `working` until they are whole.
 
-    `only_made`: directories that were there before keep the attributes they have. `written` is told of each file.
+    `only_made`: directories that were there before keep the attributes they have. `keep`: what was begun of large files
+    stays when the restore is cut, for the next one to go on with. `written` is told of each file.
     """
 
     def __init__(
         self,
         target: Target,
         *,
-        token: str,
+        working: Working,
         owner: bool,
         overwrite: bool,
         only_made: bool = False,
+        keep: bool = False,
         written: Written | None = None,
     ) -> None:
         self._target = target
-        self._working = LEFTOVER + token.encode("ascii") + b"-"
-        self._numbers = itertools.count(1)
+        self._working = working
         self._owner = owner
         self._overwrite = overwrite
         self._only_made = only_made
+        self._keep = keep
         self._written = written
         self._begun: set[Begun] = set()
 
     def close(self) -> None:
         """Let go of what a restore that was cut had begun."""
         for begun in tuple(self._begun):
-            self.drop(begun)
+            if self._keep and not is_untouched(begun.fd):
+                self._close(begun)
+            else:
+                self.drop(begun)
 
     def begin(self, member: Member) -> "Begun":
-        """Make room for a large file. Raises OSError, NoRoom."""
-        working = self._name()
-        with self._target.folder(member.folder.place) as folder, _room(member):
-            fd = newfile.begin(folder, working, member.entry, preallocate=True)
-        begun = Begun(member=member, working=working, fd=fd)
+        """Make room for a large file, or go on with what a run that was cut left of it. Raises OSError, NoRoom."""
+        place, entry, working = member.folder.place, member.entry, self._working.name_of(member.entry)
+        with self._target.folder(place) as folder, _room(member):
+            left = self._target.leftovers.take(place, folder, entry, working)
+            fd = newfile.begin(folder, working, entry, preallocate=True) if left is None else left
+        begun = Begun(member=member, working=working, fd=fd, is_left=left is not None)
         self._begun.add(begun)
         return begun
+
+    def there(self, begun: "Begun", part: Range) -> int | None:
+        """Return the CRC of a range that was written before the cut; None where it has to come. Raises OSError."""
+        if not begun.is_left or not all(is_written(begun.fd, *span) for span in part.spans):
+            return None
+        return newfile.crc(begun.fd, part.spans)
 
     def part(self, begun: "Begun", part: Range) -> "Filling":
         """Return what takes the bytes of one range of a large file."""
@@ -88,17 +100,20 @@ class Placing:
 
     def drop(self, begun: "Begun") -> None:
         """Let go of a large file; what is not in its place by now is removed."""
-        self._begun.discard(begun)
-        os.close(begun.fd)
+        self._close(begun)
         with suppress(OSError), self._target.folder(begun.member.folder.place) as folder:
             newfile.discard(folder, begun.working)
+
+    def _close(self, begun: "Begun") -> None:
+        self._begun.discard(begun)
+        os.close(begun.fd)
 
     def link(self, link: Link) -> Placed | None:
         """Give a restored file another name; None when there is nothing to link to, or no way."""
         source, member = link.group.source, link.member
         if source is None:
             return None
-        working = self._name()
+        working = self._working.name()
         with (
             suppress(OSError),
             self._target.folder(source.place) as there,
@@ -124,10 +139,11 @@ class Placing:
         return [problem for folder in folders for problem in self._leave(folder)]
 
     def _leave(self, folder: Folder) -> Iterator[Problem]:
-        if folder.stat is None or (self._only_made and not folder.made):
-            return
         place = folder.place
         try:
+            self._target.tidy(place)
+            if folder.stat is None or (self._only_made and not folder.made):
+                return
             trouble = self._target.finish(place, folder.stat, folder.xattrs, owner=self._owner)
         except OSError as error:
             trouble = [error.strerror or repr(error)]
@@ -148,7 +164,7 @@ class Placing:
             return failure(member, error)
 
     def _symlink(self, member: Member, folder: int) -> Placed:
-        working = self._name()
+        working = self._working.name()
         try:
             trouble = newfile.make_link(folder, working, member.entry, owner=self._owner, overwrite=self._overwrite)
         except OSError:
@@ -160,7 +176,7 @@ class Placing:
         return _placed(member, trouble)
 
     def _file(self, member: Member, folder: int, data: memoryview) -> Placed:
-        working = self._name()
+        working = self._working.name()
         fd = newfile.begin(folder, working, member.entry, preallocate=False)
         try:
             newfile.write(fd, data, member.entry.extents or ((0, len(data)),))
@@ -179,17 +195,15 @@ class Placing:
             self._written.file(os.fstat(fd))
         return _placed(member, trouble)
 
-    def _name(self) -> bytes:
-        return self._working + b"%d" % next(self._numbers)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Begun:
-    """A large file on its way: open under its working name."""
+    """A large file on its way: open under its working name. `is_left`: a run that was cut had begun it."""
 
     member: Member
     working: bytes
     fd: int
+    is_left: bool = False
 
 
 class Filling:

@@ -9,9 +9,10 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.chance import Chance, SystemChance
+from agent.chance import SystemChance
 from agent.checkpoint.catalog import load_segments, tree
 from agent.checkpoint.fetching import Fetching
+from agent.checkpoint.leftover import Working
 from agent.checkpoint.placing import Placing
 from agent.checkpoint.tally import Restored, Tally
 from agent.checkpoint.target import Target
@@ -56,7 +57,6 @@ class Restorer:
         overwrite: bool = False,
         connections: int = 16,
         report: Callable[[Progress], None] = lambda _: None,
-        chance: Chance | None = None,
         written: Written | None = None,
     ) -> None:
         self._store = store
@@ -67,7 +67,6 @@ class Restorer:
         self._overwrite = overwrite
         self._connections = connections
         self._report = report
-        self._chance = chance or SystemChance()
         self._written = written
 
     async def restore(self, commit: Commit, *, dry_run: bool = False, own: "Own | None" = None) -> Restored:
@@ -97,13 +96,14 @@ class Restorer:
 
     async def _unfold(self, commit: Commit, lines: Iterator[Directory], tally: "Tally", own: "Own | None") -> None:
         target = await blocking(self._executor, self._target, commit.head, own)
-        token = self._chance.token(_TOKEN_DIGITS)
+        working = Working(SystemChance().token(_TOKEN_DIGITS))
         placing = Placing(
             target,
-            token=token,
+            working=working,
             owner=self._owner,
             overwrite=self._overwrite,
             only_made=own is not None,
+            keep=own is None,  # what a Prolog begins may go on elsewhere, and nobody would remove it here
             written=self._written,
         )
         try:
@@ -114,6 +114,7 @@ class Restorer:
         finally:
             placing.close()
             target.close()
+            working.close()
 
     def _target(self, head: Head, own: "Own | None") -> Target:
         return Target(self._path, head.roots) if own is None else own.target(self._path)

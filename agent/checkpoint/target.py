@@ -5,20 +5,16 @@ descriptor, no link is followed on the way, whoever made it. Blocking calls, saf
 """
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
 
 from agent.checkpoint.attributes import apply
+from agent.checkpoint.leftover import Leftovers
+from agent.checkpoint.place import Place
 from agent.errors import PermanentError
 from agent.model.checkpoint import Stat
 from agent.scratch.tree import Tree
-from agent.value import value
-
-LEFTOVER: Final = b".hpc-agent-restore-"
-"""What the name of a file begins with while it is being restored; one found at the start is of a run that was cut."""
 
 _ROOT_MODE = 0o755
 _WORKING_MODE = 0o700
@@ -29,18 +25,14 @@ class TargetUnusable(PermanentError):
     """The directory to restore into can't be made or opened."""
 
 
-@value
-class Place:
-    """A directory of the checkpoint: which root, and the path below it."""
-
-    root: int
-    path: bytes
-
-
 class Target:
-    """`path`, made if it is missing. A single root goes straight into it, of several each into its own path below."""
+    """`path`, made if it is missing. A single root goes straight into it, of several each into its own path below.
 
-    def __init__(self, path: Path, roots: Sequence[bytes]) -> None:
+    `uid` is whose what we make is: by default ours.
+    """
+
+    def __init__(self, path: Path, roots: Sequence[bytes], *, uid: int | None = None) -> None:
+        self.leftovers = Leftovers(os.geteuid() if uid is None else uid)
         try:
             path.mkdir(parents=True, exist_ok=True)
             top = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
@@ -69,8 +61,14 @@ class Target:
         made = self._make(place)
         if not made:
             with self.folder(place) as fd:
-                _clear(fd)
+                self.leftovers.enter(place, fd)
         return made
+
+    def tidy(self, place: Place) -> None:
+        """Remove what a run that was cut left in a directory and this one did not go on with. Raises OSError."""
+        if self.leftovers.are_in(place):
+            with self.folder(place) as fd:
+                self.leftovers.remove(place, fd)
 
     def finish(self, place: Place, stat: Stat, xattrs: Mapping[str, bytes], *, owner: bool) -> list[str]:
         """Give a directory its attributes, after all that is in it; return what could not be set. Raises OSError."""
@@ -120,16 +118,3 @@ def _tree(top: int, path: bytes) -> Tree:
         return Tree(Path(f"/proc/self/fd/{fd}"))
     finally:
         os.close(fd)
-
-
-def _clear(folder: int) -> None:
-    for name in os.listdir(folder):
-        if name.startswith(os.fsdecode(LEFTOVER)):
-            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-                _unlink_file(name, folder)
-
-
-def _unlink_file(name: str, folder: int) -> None:
-    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-        os.unlink(name, dir_fd=folder)

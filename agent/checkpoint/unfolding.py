@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from agent.checkpoint.leftover import LEFTOVER
 from agent.checkpoint.newfile import Standing, standing
-from agent.checkpoint.target import LEFTOVER, Place, Target
+from agent.checkpoint.place import Place
+from agent.checkpoint.target import Target
 from agent.checkpoint.units import Batch, Folder, Group, Large, Link, Member, Source, units
 from agent.model.checkpoint import Directory, Entry
 from agent.value import value

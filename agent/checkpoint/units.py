@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.checkpoint.target import Place
+from agent.checkpoint.place import Place
 from agent.model.checkpoint import Entry, ObjectRef, Stat
 from agent.value import value
 

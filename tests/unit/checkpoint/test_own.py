@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.chance import SeededChance
+from agent.checkpoint.leftover import LEFTOVER
 from agent.checkpoint.own import Own, OwnPath, set_aside
+from agent.checkpoint.place import Place
 from agent.checkpoint.restore import Restorer
 from agent.checkpoint.rights import Rights
-from agent.checkpoint.target import Place
+from agent.checkpoint.units import PART
 from agent.model.checkpoint import EntryType
+from agent.store.base import StoreUnavailable
 from tests.fakes.checkpoints import a_directory, a_file, a_link, a_stat
+from tests.fakes.cut_store import CutStore
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="to take a user's rights is for root")
 
@@ -45,14 +48,12 @@ def as_alice():
 def restore(shelf, disk, as_alice):
     """Restores layers for alice's job: what is below `path` of the scratch, else all that is hers."""
 
-    async def run(*lines, path="42", shared=None):
+    async def run(*lines, path="42", shared=None, store=None):
         root = os.fsencode(disk)
         depth = len(disk.parts) - 1 if shared is None else shared
         paths = [OwnPath(path=root + b"/" + path.encode(), shared=depth)] if path else []
         commit = await shelf.commit(list(lines), roots=(root,))
-        restorer = Restorer(
-            shelf.store, shelf.prefix, target=disk, executor=as_alice, owner=True, chance=SeededChance(1)
-        )
+        restorer = Restorer(store or shelf.store, shelf.prefix, target=disk, executor=as_alice, owner=True)
         return await restorer.restore(commit, own=Own(ALICE, [root], paths))
 
     return run
@@ -218,3 +219,27 @@ async def test_an_empty_directory_and_one_of_somebody_else_stay_in_their_place(d
             return [set_aside(target, own, Place(root=0, path=name), "x") for name in (b"empty", b"theirs", b"none")]
 
     assert as_alice.submit(aside).result() == [None, None, None]
+
+
+async def test_of_a_restore_for_a_job_that_is_cut_nothing_is_left_that_nobody_would_remove(shelf, restore, disk):
+    big = owned(await shelf.file(b"big", os.urandom(3 * PART)))
+    with pytest.raises(StoreUnavailable):
+        await restore(a_folder(b"42", big), store=CutStore(shelf.store, 1 + 2))
+    assert list((disk / "42").iterdir()) == []
+
+
+async def test_p7_what_a_killed_restore_for_a_job_left_is_the_users_and_is_gone_on_with(shelf, restore, disk):
+    big = owned(await shelf.file(b"big", data := os.urandom(3 * PART)))
+    (disk / "42").mkdir()
+    left = disk / "42" / os.fsdecode(LEFTOVER + b"0badcafe-1-%016x" % big.ref.crc64nvme)
+    with left.open("wb") as file:
+        file.truncate(3 * PART)
+        file.write(data[: 2 * PART])
+    left.chmod(0o600)
+    os.chown(left, 4242, 4242)
+    os.chown(disk / "42", 4242, 4242)
+    store = CutStore(shelf.store, 100)
+    await restore(a_folder(b"42", big), store=store)
+    assert [offset - big.ref.offset for _, offset in store.fetched] == [2 * PART]
+    assert [path.name for path in (disk / "42").iterdir()] == ["big"]
+    assert (disk / "42/big").read_bytes() == data

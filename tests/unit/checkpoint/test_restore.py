@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.chance import SeededChance
 from agent.checkpoint.format import FormatInvalid
+from agent.checkpoint.leftover import LEFTOVER
 from agent.checkpoint.placing import NoRoom
 from agent.checkpoint.restore import RestoreDamaged, Restorer
-from agent.checkpoint.target import LEFTOVER, TargetUnusable
+from agent.checkpoint.target import TargetUnusable
 from agent.checkpoint.units import PART
 from agent.checksum import crc64nvme
 from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import Entry, EntryType, Totals
-from agent.store.base import StoreUnavailable
 from tests.fakes.checkpoints import DATA, a_directory, a_file, a_link, a_ref, a_stat
 from tests.fakes.shelf import described, names, ours
 
@@ -29,7 +28,7 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="owners and privileged attri
 def restorer(shelf, executor, tmp_path):
     def build(target=tmp_path / "to", **options):
         options.setdefault("owner", IS_ROOT)
-        return Restorer(shelf.store, shelf.prefix, target=target, executor=executor, chance=SeededChance(1), **options)
+        return Restorer(shelf.store, shelf.prefix, target=target, executor=executor, **options)
 
     return build
 
@@ -243,75 +242,6 @@ async def test_what_exists_is_replaced_when_asked_for(shelf, restorer, tmp_path)
     assert not (tmp_path / "to/b").is_symlink()
     assert outside.read_text() == "not mine"
     assert [problem.path for problem in restored.problems] == [b"dir"]
-
-
-async def test_leftovers_of_a_cut_run_are_removed(shelf, restorer, tmp_path):
-    (tmp_path / "to").mkdir()
-    leftover = tmp_path / "to" / f"{LEFTOVER.decode()}0badcafe-1"
-    leftover.write_text("half")
-    (tmp_path / "to" / f"{LEFTOVER.decode()}folder").mkdir()
-    await restorer().restore(await shelf.commit([a_folder(b"", await shelf.file(b"a", b"1"))]))
-    assert names(tmp_path / "to") == [f"{LEFTOVER.decode()}folder", "a"]
-
-
-class CutStore:
-    """A store that breaks down after so many GETs, and knows what was fetched."""
-
-    def __init__(self, store, left):
-        self._store, self.left = store, left
-        self.fetched = []
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
-
-    def _answer(self, key):
-        if self.left == 0:
-            raise StoreUnavailable("get", key, "gone")
-        self.left -= 1
-
-    async def get(self, key, **place):
-        self._answer(key)
-        return await self._store.get(key, **place)
-
-    async def fetch(self, key, take, **place):
-        self._answer(key)
-        await self._store.fetch(key, take, **place)
-        self.fetched.append((key, place["offset"]))
-
-
-@pytest.mark.parametrize("gets", range(6))
-async def test_p3_a_restore_cut_anywhere_leaves_whole_files_only_and_can_be_run_again(
-    shelf, executor, restorer, tmp_path, gets
-):
-    contents = {b"big": os.urandom(PART * 2), **{b"s%d" % n: os.urandom(PART // 2) for n in range(4)}}
-    entries = [await shelf.file(name, data, mtime_ns=5) for name, data in contents.items()]
-    commit = await shelf.commit([a_folder(b"", *entries)])
-    cut = Restorer(
-        CutStore(shelf.store, gets), shelf.prefix, target=tmp_path / "to", executor=executor, owner=False, connections=2
-    )
-    with pytest.raises(StoreUnavailable):
-        await cut.restore(commit)
-    left = {name: (tmp_path / "to" / name).read_bytes() for name in names(tmp_path / "to")} if gets else {}
-    assert all(contents[os.fsencode(name)] == data for name, data in left.items())
-    restored = await restorer().restore(commit)
-    assert restored.files + restored.skipped_existing == 5
-    assert {os.fsencode(path.name): path.read_bytes() for path in (tmp_path / "to").iterdir()} == contents
-
-
-async def test_a_restore_that_was_cut_fetches_only_what_is_missing_when_it_is_run_again(
-    shelf, executor, restorer, tmp_path
-):
-    entries = [await shelf.file(b"%d" % number, os.urandom(PART)) for number in range(5)]
-    commit = await shelf.commit([a_folder(b"", *entries)])
-    options = {"target": tmp_path / "to", "executor": executor, "owner": False, "connections": 1}
-    first, second = CutStore(shelf.store, 4), CutStore(shelf.store, 100)
-    with pytest.raises(StoreUnavailable):
-        await Restorer(first, shelf.prefix, **options).restore(commit)
-    restored = await Restorer(second, shelf.prefix, **options).restore(commit)
-    assert len(first.fetched) == restored.skipped_existing == 3
-    assert sorted(first.fetched + second.fetched) == sorted(
-        (f"{shelf.prefix}/{e.ref.key}", e.ref.offset) for e in entries
-    )
 
 
 async def test_p2_bytes_that_are_not_those_recorded_are_not_published(shelf, restorer, tmp_path):

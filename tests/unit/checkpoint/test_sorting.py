@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.checkpoint.place import Place
 from agent.checkpoint.placing import Placed
 from agent.checkpoint.sorting import Sorting
-from agent.checkpoint.target import Place
 from agent.checkpoint.units import Batch, Folder, Member
 from tests.fakes.checkpoints import a_file, a_ref
 

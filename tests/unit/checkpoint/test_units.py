@@ -3,7 +3,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.checkpoint.target import Place
+from agent.checkpoint.place import Place
 from agent.checkpoint.units import PART, Batch, Folder, Large, Member, alone, ranges, units
 from tests.fakes.checkpoints import DATA, a_file, a_ref
 
