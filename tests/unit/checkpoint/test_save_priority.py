@@ -10,6 +10,7 @@ import pytest
 from agent.checkpoint.backlog import Backlog
 from agent.checkpoint.choice import Choice
 from agent.checkpoint.horizon import Horizon
+from agent.checkpoint.keys import is_data_key
 from agent.scratch.looks import Looking
 from agent.store.limited import Limited
 from agent.store.memory import MemoryStore
@@ -213,7 +214,8 @@ async def test_p3_a_large_file_under_way_that_cannot_finish_gives_way_to_what_ca
 
     class Noting(MemoryStore):
         async def put(self, key, body, **options):
-            sent.append("small")
+            if is_data_key(key.partition("/")[2]):  # no commit, which may come late on a busy machine
+                sent.append("small")
             return await super().put(key, body, **options)
 
         async def put_part(self, *args, **options):
