@@ -14,9 +14,7 @@ from typing import Final
 from agent.checkpoint.place import Place
 from agent.checksum import to_hex
 from agent.model.checkpoint import Entry
-
-LEFTOVER: Final = b".hpc-agent-restore-"
-"""What the name of a file begins with while it is being restored."""
+from agent.scratch.unfinished import UNFINISHED, is_unfinished
 
 MODE: Final = 0o600
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -30,7 +28,7 @@ class Working:
     """
 
     def __init__(self, token: str) -> None:
-        self._prefix = LEFTOVER + token.encode("ascii") + b"-"
+        self._prefix = UNFINISHED + token.encode("ascii") + b"-"
         self._numbers = itertools.count(1)
         self._life = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         with suppress(OSError):  # a run that is not seen may lose what it works at to another, and then reports it
@@ -57,7 +55,7 @@ class Leftovers:
     def enter(self, place: Place, folder: int) -> None:
         """Remove what is of no use, and note what somebody may go on with. Raises OSError."""
         for name in map(os.fsencode, os.listdir(folder)):
-            if name.startswith(LEFTOVER) and _is_over(name):
+            if is_unfinished(name) and _is_over(name):
                 self._enter(place, folder, name)
 
     def take(self, place: Place, folder: int, entry: Entry, working: bytes) -> int | None:
@@ -94,7 +92,7 @@ class Leftovers:
         if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             return
         useless: bytes | None = name
-        for content in name[len(LEFTOVER) :].split(b"-")[2:3]:
+        for content in name[len(UNFINISHED) :].split(b"-")[2:3]:
             large = self._large.setdefault(place, {})
             useless, large[content] = large.get(content), name
         if useless is not None:
@@ -132,10 +130,10 @@ def _content(entry: Entry) -> bytes:
 
 def _is_over(name: bytes) -> bool:
     """Return whether the run that a working name is of is over; what can't be told is not."""
-    token = name[len(LEFTOVER) :].split(b"-")[0]
+    token = name[len(UNFINISHED) :].split(b"-")[0]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind(_address(LEFTOVER + token + b"-"))
+            probe.bind(_address(UNFINISHED + token + b"-"))
         except OSError:
             return False
     return True

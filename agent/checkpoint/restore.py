@@ -43,7 +43,9 @@ class Restorer:
     """Restores checkpoints below `target`, which is made if it is missing.
 
     `owner`: give files their owners, setuid bits and privileged attributes, for which one has to be root. `overwrite`:
-    replace files that differ. `report` hears of the progress, often, in the event loop, `written` of every file.
+    replace files that differ. `keep`: what was begun of large files stays when the restore is cut, for one that goes on
+    with it; without one nobody would remove it. `report` hears of the progress, often, in the event loop, `written` of
+    every file.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Restorer:
         executor: Executor,
         owner: bool,
         overwrite: bool = False,
+        keep: bool = False,
         connections: int = 16,
         report: Callable[[Progress], None] = lambda _: None,
         written: Written | None = None,
@@ -65,6 +68,7 @@ class Restorer:
         self._executor = executor
         self._owner = owner
         self._overwrite = overwrite
+        self._keep = keep
         self._connections = connections
         self._report = report
         self._written = written
@@ -103,7 +107,7 @@ class Restorer:
             owner=self._owner,
             overwrite=self._overwrite,
             only_made=own is not None,
-            keep=own is None,  # what a Prolog begins may go on elsewhere, and nobody would remove it here
+            keep=self._keep,
             written=self._written,
         )
         try:

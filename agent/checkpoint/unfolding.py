@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from agent.checkpoint.leftover import LEFTOVER
 from agent.checkpoint.newfile import Standing, standing
 from agent.checkpoint.place import Place
 from agent.checkpoint.target import Target
 from agent.checkpoint.units import Batch, Folder, Group, Large, Link, Member, Source, units
 from agent.model.checkpoint import Directory, Entry
+from agent.scratch.unfinished import is_unfinished
 from agent.value import value
 
 _CHUNK: Final = 2_000
@@ -163,7 +163,7 @@ class Unfolding:
 
 def is_made(entry: Entry) -> bool:
     """Whether a restore makes this: no sockets, FIFOs and devices; nor what a restore that was cut left in a tree."""
-    return not entry.type.is_skipped and not entry.name.startswith(LEFTOVER)
+    return not entry.type.is_skipped and not is_unfinished(entry.name)
 
 
 def _is_below(place: Place, above: Place) -> bool:

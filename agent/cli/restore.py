@@ -105,6 +105,7 @@ async def _restore(
                 executor=executor,
                 owner=os.geteuid() == 0,
                 overwrite=chosen.overwrite,
+                keep=not chosen.if_empty,  # which does nothing when it is run again
                 connections=settings.s3.connections,
                 report=told.progress,
                 written=written,

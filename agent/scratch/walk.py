@@ -15,6 +15,7 @@ from agent.scratch.found import Found
 from agent.scratch.looks import SLICE, Looking, Looks, device_number
 from agent.scratch.patterns import matcher
 from agent.scratch.tree import Tree
+from agent.scratch.unfinished import drop_unfinished
 from agent.value import value
 
 RUN = 10_000
@@ -107,6 +108,7 @@ class Walk:
     def _listed(self, path: bytes, fd: int) -> list[bytes]:
         """Return the names in a directory, in the order of their bytes."""
         names = _sorted(os.listdir(fd))
+        drop_unfinished(names)
         if self._only is not None:
             names = [name for name in names if _leads(join(path, name), self._only)]
         if self._excluded is None:

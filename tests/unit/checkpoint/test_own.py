@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.checkpoint.leftover import LEFTOVER
 from agent.checkpoint.own import Own, OwnPath, set_aside
 from agent.checkpoint.place import Place
 from agent.checkpoint.restore import Restorer
 from agent.checkpoint.rights import Rights
 from agent.checkpoint.units import PART
 from agent.model.checkpoint import EntryType
+from agent.scratch.unfinished import UNFINISHED
 from agent.store.base import StoreUnavailable
 from tests.fakes.checkpoints import a_directory, a_file, a_link, a_stat
 from tests.fakes.cut_store import CutStore
@@ -231,7 +231,7 @@ async def test_of_a_restore_for_a_job_that_is_cut_nothing_is_left_that_nobody_wo
 async def test_p7_what_a_killed_restore_for_a_job_left_is_the_users_and_is_gone_on_with(shelf, restore, disk):
     big = owned(await shelf.file(b"big", data := os.urandom(3 * PART)))
     (disk / "42").mkdir()
-    left = disk / "42" / os.fsdecode(LEFTOVER + b"0badcafe-1-%016x" % big.ref.crc64nvme)
+    left = disk / "42" / os.fsdecode(UNFINISHED + b"0badcafe-1-%016x" % big.ref.crc64nvme)
     with left.open("wb") as file:
         file.truncate(3 * PART)
         file.write(data[: 2 * PART])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from agent.checkpoint.format import FormatInvalid
-from agent.checkpoint.leftover import LEFTOVER
 from agent.checkpoint.placing import NoRoom
 from agent.checkpoint.restore import RestoreDamaged, Restorer
 from agent.checkpoint.target import TargetUnusable
@@ -17,6 +16,7 @@ from agent.checkpoint.units import PART
 from agent.checksum import crc64nvme
 from agent.errors import IntegrityMismatch
 from agent.model.checkpoint import Entry, EntryType, Totals
+from agent.scratch.unfinished import UNFINISHED
 from tests.fakes.checkpoints import DATA, a_directory, a_file, a_link, a_ref, a_stat
 from tests.fakes.shelf import described, names, ours
 
@@ -452,7 +452,7 @@ async def test_files_on_their_way_are_for_their_owner_only(shelf, restorer, tmp_
 
     def look(_):
         for name in names(tmp_path / "to"):
-            if name.startswith(LEFTOVER.decode()):
+            if name.startswith(UNFINISHED.decode()):
                 seen.add(stat.S_IMODE((tmp_path / "to" / name).stat().st_mode))
 
     big = await shelf.file(b"big", os.urandom(3 * PART), mode=0o666)

@@ -8,15 +8,16 @@ from dataclasses import replace
 import pytest
 
 from agent.checkpoint import newfile
-from agent.checkpoint.leftover import LEFTOVER, Working
+from agent.checkpoint.leftover import Working
 from agent.checkpoint.restore import Restorer
 from agent.checkpoint.units import PART
+from agent.scratch.unfinished import UNFINISHED
 from agent.store.base import StoreUnavailable
 from tests.fakes.checkpoints import a_directory, a_stat
 from tests.fakes.cut_store import CutStore
 from tests.fakes.shelf import names, ours
 
-PREFIX = LEFTOVER.decode()
+PREFIX = UNFINISHED.decode()
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def run(shelf, executor, to):
 
     async def restore(commit, gets=1000, **options):
         store = CutStore(shelf.store, gets)
-        options = {"target": to, "executor": executor, "owner": os.geteuid() == 0, "connections": 1} | options
-        restorer = Restorer(store, shelf.prefix, **options)
+        options = {"owner": os.geteuid() == 0, "connections": 1, "keep": True} | options
+        restorer = Restorer(store, shelf.prefix, target=to, executor=executor, **options)
         if gets < 1000:
             with pytest.raises(StoreUnavailable):
                 await restorer.restore(commit)
@@ -128,6 +129,12 @@ async def test_a_large_file_that_can_no_longer_be_read_is_fetched_anew(committed
     assert whole(to) == {b"big": data}
 
 
+async def test_nothing_is_left_that_nobody_goes_on_with(committed, run, to):
+    commit, _ = await committed({b"big": os.urandom(3 * PART)})
+    await run(commit, 1 + 2, keep=False)
+    assert names(to) == []
+
+
 async def test_what_another_checkpoint_has_no_use_for_is_removed(committed, run, to):
     before, _ = await committed({b"big": os.urandom(3 * PART)})
     after, _ = await committed({b"big": (data := os.urandom(3 * PART))})
@@ -153,10 +160,11 @@ async def test_leftovers_of_a_cut_run_are_removed(committed, run, to):
     to.mkdir()
     (to / f"{PREFIX}0badcafe-1").write_text("half")
     (to / f"{PREFIX}0badcafe-2").symlink_to("nowhere")
-    (to / f"{PREFIX}folder").mkdir()
-    commit, _ = await committed({b"a": b"1"})
+    (to / f"{PREFIX}0badcafe-3").mkdir()
+    (to / f"{PREFIX}mine").write_text("a file of the user")
+    commit, _ = await committed({b"a": b"1", f"{PREFIX}mine-too".encode(): b"2"})
     await run(commit)
-    assert names(to) == [f"{PREFIX}folder", "a"]
+    assert names(to) == [f"{PREFIX}0badcafe-3", f"{PREFIX}mine", f"{PREFIX}mine-too", "a"]
 
 
 async def test_what_a_run_that_is_alive_works_at_is_left_alone_until_it_ends(committed, run, to):
@@ -204,7 +212,7 @@ async def test_where_no_run_can_be_seen_everything_is_left_alone(committed, run,
 async def test_p8_nothing_that_was_planted_is_written_to(committed, run, to, tmp_path, planted):
     to.mkdir()
     commit, [entry] = await committed({b"big": (data := os.urandom(3 * PART))})
-    name = to / os.fsdecode(LEFTOVER + b"0badcafe-1-%016x" % entry.ref.crc64nvme)
+    name = to / os.fsdecode(UNFINISHED + b"0badcafe-1-%016x" % entry.ref.crc64nvme)
     victim = tmp_path / "victim"
     victim.write_bytes(b"v" * (3 * PART))
     victim.chmod(0o600)
@@ -235,7 +243,7 @@ async def test_p8_what_another_user_made_is_not_written_to(committed, run, to):
         pytest.skip("giving files away is for root")
     to.mkdir()
     commit, [entry] = await committed({b"big": (data := os.urandom(3 * PART))})
-    name = to / os.fsdecode(LEFTOVER + b"0badcafe-1-%016x" % entry.ref.crc64nvme)
+    name = to / os.fsdecode(UNFINISHED + b"0badcafe-1-%016x" % entry.ref.crc64nvme)
     name.write_bytes(data)
     name.chmod(0o600)
     os.chown(name, 1, 1)

@@ -127,6 +127,18 @@ def test_only_what_is_asked_for_is_found_and_the_way_there(root, tree, only, kep
     assert names(walked(tree, only=only)[0]) == kept
 
 
+def test_what_a_restore_is_still_at_is_left_out_and_nothing_of_a_like_name(root, tree):
+    at_work = [".hpc-agent-restore-0badcafe-12", ".hpc-agent-restore-0badcafe-1-00000000000000ff"]
+    others = [".hpc-agent-restor", ".hpc-agent-restore-", ".hpc-agent-restore-mine", ".hpc-agent-restore.", "z"]
+    for name in at_work + others:
+        (root / name).touch()
+    (root / ".hpc-agent-restore-dir").mkdir()
+    directories, problems = walked(tree)
+    assert [os.fsdecode(name) for name in directories[0].names] == sorted(others)
+    assert [directory.path for directory in directories[1:]] == [b".hpc-agent-restore-dir"]
+    assert problems == []
+
+
 def test_a_very_deep_tree_is_walked_with_few_descriptors(root, tree):
     depth = OPEN_FOLDERS * 5
     fd = os.open(root, os.O_DIRECTORY)
