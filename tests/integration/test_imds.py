@@ -194,7 +194,7 @@ FAULTS = {
 @pytest.mark.parametrize("notice", [False, True])
 @pytest.mark.parametrize("fault", Fault)
 async def test_p5_each_fault_has_its_reason_and_is_over_when_imds_is_well(fault, notice, with_token):
-    async with pair(seconds=0.2) as (server, imds):
+    async with pair(seconds=0.2 if fault is Fault.HANG else 2.0) as (server, imds):
         if with_token:
             await imds.get(ID)
         if notice:
