@@ -119,7 +119,7 @@ def test_a_checkpoint_asked_for_beside_another_or_an_evacuation_is_refused(insta
     planted(n1, size=12_000_000)
     slow_down(proxy.control, 0.3)
     first = n1.spawn([*AGENT, "checkpoint"])
-    until(lambda: any("/data/" in seen.key for seen in proxy.control.log()), "the first sends", seconds=10)
+    until(lambda: any("/data/" in seen.key for seen in proxy.control.log()), "the first sends", seconds=30)
     refused = n1.command("checkpoint")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "one is being made already" in refused.stderr
@@ -144,7 +144,7 @@ def test_a_file_that_is_written_all_the_time_is_torn_and_exits_4(instance, clean
     write = "import os\nf = os.open('/scratch/busy', os.O_WRONLY)\nwhile os.utime(f) is None:\n os.pwrite(f, b'x', 0)"
     writer = n2.cluster.popen("n2", [sys.executable, "-c", write])
     try:
-        until(lambda: (work / "busy").read_bytes()[:1] == b"x", "it writes", seconds=10)
+        until(lambda: (work / "busy").read_bytes()[:1] == b"x", "it writes", seconds=30)
         torn = told(n2.command("checkpoint", "--json"), code=4)
     finally:
         writer.kill()

@@ -60,8 +60,8 @@ def test_a_hold_leaves_nothing_behind_when_the_notice_is_withdrawn(cluster, inst
     planted(node)
     slow_down(proxy.control, 0.5)
     node.imds.interrupt("terminate", in_seconds(100))
-    until(lambda: "hpc-agent-hold" in cluster.run("head", ["squeue", "-h", "-o", "%j %N"]).stdout, "held", seconds=10)
+    until(lambda: "hpc-agent-hold" in cluster.run("head", ["squeue", "-h", "-o", "%j %N"]).stdout, "held", seconds=30)
     node.imds.withdraw()
-    node.until_state("watching", seconds=20)
-    until(lambda: state_of(cluster, "n1") == "IDLE", "it works again", seconds=10)
+    node.until_state("watching", seconds=30)
+    until(lambda: state_of(cluster, "n1") == "IDLE", "it works again", seconds=30)
     assert cluster.run("head", ["squeue", "-h"]).stdout == ""

@@ -37,7 +37,7 @@ def started(instance, faults):
     """An instance for each fault, all at once: most of these tests is waiting for polls."""
     nodes = {fault: instance(f"n{number}") for number, fault in enumerate(faults, 1)}
     for node in nodes.values():
-        node.until(lambda status: status["capabilities"]["imds"]["on"], "IMDS is known", seconds=5)
+        node.until(lambda status: status["capabilities"]["imds"]["on"], "IMDS is known", seconds=30)
     return nodes
 
 
@@ -71,8 +71,8 @@ def test_p5_a_failing_imds_drains_nothing_and_its_notice_is_seen_within_two_poll
         assert sample(scraped, "hpc_agent_trouble") >= 1, fault
     recovered = {fault: node.imds.fault(None)["mono"] for fault, node in nodes.items()}
     for fault, node in nodes.items():
-        until(lambda node=node: is_drained(cluster, node.name), "DRAIN", seconds=5)
-        assert node.until_state("resting", seconds=20)["capabilities"]["imds"]["on"] is True, fault
+        until(lambda node=node: is_drained(cluster, node.name), "DRAIN", seconds=30)
+        assert node.until_state("resting", seconds=30)["capabilities"]["imds"]["on"] is True, fault
         assert entered(node, "draining") - recovered[fault] < TWO_POLLS + 0.5, fault
 
 
@@ -90,7 +90,7 @@ def test_p5_an_imds_that_fails_during_an_evacuation_withdraws_nothing(cluster, i
         node.imds.interrupt()
     reasons = {}
     for fault, node in nodes.items():
-        node.until_state("resting", seconds=20)
+        node.until_state("resting", seconds=30)
         reasons[fault] = reason_of(cluster, node.name)
         node.imds.fault(fault)
     for fault, node in nodes.items():
@@ -101,12 +101,12 @@ def test_p5_an_imds_that_fails_during_an_evacuation_withdraws_nothing(cluster, i
         assert is_drained(cluster, node.name), fault
         node.imds.fault(None)
     for fault, node in nodes.items():
-        node.until(lambda status: status["capabilities"]["imds"]["on"], "IMDS is well", seconds=5)
+        node.until(lambda status: status["capabilities"]["imds"]["on"], "IMDS is well", seconds=30)
         assert reason_of(cluster, node.name) == reasons[fault]
         assert node.status()["state"] == "resting", fault
         node.imds.withdraw()
     for node in nodes.values():
-        node.until_state("watching", seconds=5)
+        node.until_state("watching", seconds=30)
         assert not is_drained(cluster, node.name)
 
 
@@ -118,11 +118,11 @@ def test_p5_an_agent_that_starts_without_imds_drains_nothing_and_hears_of_a_noti
     n3.imds.fault(fault)
     n3.imds.interrupt()
     n3.start_agent()
-    n3.until(lambda status: status["capabilities"]["imds"]["on"] is False, "IMDS is off", seconds=5)
+    n3.until(lambda status: status["capabilities"]["imds"]["on"] is False, "IMDS is off", seconds=30)
     asked_twice_more(n3, fault)
     assert not is_drained(cluster, "n3")
     assert n3.status()["notice"] is None
     recovered = n3.imds.fault(None)["mono"]
-    n3.until_state("resting", seconds=20)
+    n3.until_state("resting", seconds=30)
     assert entered(n3, "draining") - recovered < TWO_POLLS + 0.5
     assert n3.instance_id in reason_of(cluster, "n3")

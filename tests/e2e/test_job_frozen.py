@@ -44,7 +44,7 @@ def test_a_job_that_is_frozen_in_its_cgroup_is_requeued_after_the_commit_and_lea
     job = submit(cluster, "n1", COUNT)
     count = scratch(cluster, "n1") / f"{job}.count"
     with Instance(cluster, "n1", instance_id="i-frozen", bucket=bucket) as doomed:
-        until(count.exists, "it counts", seconds=15)
+        until(count.exists, "it counts", seconds=30)
         doomed.imds.interrupt("terminate", datetime.now(UTC) + timedelta(seconds=30))
         until(lambda: frozen(cluster, job), "it is frozen", seconds=40)
         stopped_at = count.read_text()
@@ -54,7 +54,7 @@ def test_a_job_that_is_frozen_in_its_cgroup_is_requeued_after_the_commit_and_lea
         restarts = ["squeue", "-h", "-j", job, "-O", "RestartCnt:8"]
         assert cluster.run("head", restarts).stdout.strip() == "1"
         # It ignores TERM: KillWait (5 s here), and a frozen process of cgroup v1 could not even be killed.
-        until(lambda: "COMPLETING" not in state_of(cluster, "n1"), "the node is rid of it", seconds=20)
+        until(lambda: "COMPLETING" not in state_of(cluster, "n1"), "the node is rid of it", seconds=30)
         assert int(count.read_text()) >= int(stopped_at)
 
 
@@ -63,7 +63,7 @@ def test_p7_an_agent_that_is_killed_while_a_job_is_frozen_lets_it_go_on_when_the
     job = submit(cluster, "n1", COUNT)
     count = scratch(cluster, "n1") / f"{job}.count"
     with Instance(cluster, "n1", instance_id="i-killed", bucket=bucket, endpoint="http://10.99.0.1:9") as doomed:
-        until(count.exists, "it counts", seconds=15)
+        until(count.exists, "it counts", seconds=30)
         doomed.imds.interrupt("terminate", datetime.now(UTC) + timedelta(seconds=40))
         until(lambda: frozen(cluster, job), "it is frozen", seconds=60)
         doomed.kill_agent()
@@ -72,5 +72,5 @@ def test_p7_an_agent_that_is_killed_while_a_job_is_frozen_lets_it_go_on_when_the
         doomed.start_agent()
         until(lambda: not frozen(cluster, job), "it goes on", seconds=30)
         before = int(count.read_text())
-        until(lambda: int(count.read_text() or 0) > before, "it counts again", seconds=10)
+        until(lambda: int(count.read_text() or 0) > before, "it counts again", seconds=30)
         assert job_state(cluster, job) == "RUNNING"

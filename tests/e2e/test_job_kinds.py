@@ -54,7 +54,7 @@ def an_array(site, here, elsewhere):
     until(
         lambda: [site.shown(f"{array}_{task}", "NodeList") for task in (2, 3)] == [here, elsewhere], "runs", seconds=20
     )
-    until(lambda: job_state(site.cluster, f"{array}_1") in {"", "COMPLETED"}, "its first task ends", seconds=20)
+    until(lambda: job_state(site.cluster, f"{array}_1") in {"", "COMPLETED"}, "its first task ends", seconds=30)
     return array
 
 
@@ -80,9 +80,9 @@ def test_p10_every_kind_of_job_has_its_own_end_and_is_named(site, agents, reques
         for job in (plain, deaf):
             site.stepped(job)
         doomed.imds.interrupt("terminate", in_seconds(WINDOW))
-        until(lambda: is_drained(site.cluster, here), "DRAIN", seconds=5)
+        until(lambda: is_drained(site.cluster, here), "DRAIN", seconds=30)
         assert {job_state(site.cluster, job) for job in (plain, deaf, kept, ends, f"{array}_2")} == {"RUNNING"}
-        doomed.until(lambda status: (status["jobs"] or {}).get("running") == 6, "it knows them all", seconds=10)
+        doomed.until(lambda status: (status["jobs"] or {}).get("running") == 6, "it knows them all", seconds=30)
         enough.touch()
         status = doomed.until_state("resting", seconds=WINDOW + 10)
         assert status["outcome"] == "COMPLETE", status
@@ -99,7 +99,7 @@ def test_p10_every_kind_of_job_has_its_own_end_and_is_named(site, agents, reques
     assert [site.shown(job, "RestartCnt") for job in (plain, deaf, f"{array}_2", f"{array}_3", kept)] == list("11100")
     assert [site.shown(job, "State") for job in (f"{array}_1", f"{array}_3", kept)] == ["", "RUNNING", "RUNNING"]
     for job in (plain, deaf):
-        until(lambda one=job: job_state(site.cluster, one) == "PENDING", "it is requeued", seconds=20)
+        until(lambda one=job: job_state(site.cluster, one) == "PENDING", "it is requeued", seconds=30)
         site.start(job, "n3")
     for job in (plain, deaf):
         site.ended(job)

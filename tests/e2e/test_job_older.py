@@ -44,7 +44,7 @@ def moved_on(site, agents, job, life):
     site.stepped(job, least=site.said(job)[-1].began_from + 5)
     doomed.imds.interrupt("terminate", in_seconds(WINDOW))
     doomed.until(lambda status: (status["jobs"] or {}).get("requeued") == 1, "requeued", seconds=WINDOW + 10)
-    until(lambda: job_state(site.cluster, job) == "PENDING", "it waits", seconds=20)
+    until(lambda: job_state(site.cluster, job) == "PENDING", "it waits", seconds=30)
     site.run("head", "scontrol", "hold", job)
     doomed.until_state("resting", seconds=WINDOW)
     kept = AdminComment.parse(site.marked(job)).kept

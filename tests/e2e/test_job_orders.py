@@ -91,7 +91,7 @@ def test_p2_parallel_epilogs_and_prolog_flags_serial_do_not_wait_for_each_other_
         status = doomed.until_state("resting", seconds=WINDOW + 10)
         assert (status["outcome"], status["jobs"]["requeued"]) == ("COMPLETE", 3), status
         for job in jobs:
-            until(lambda one=job: job_state(site.cluster, one) == "PENDING", f"{job}'s Epilog ends", seconds=20)
+            until(lambda one=job: job_state(site.cluster, one) == "PENDING", f"{job}'s Epilog ends", seconds=30)
         assert datetime.now(UTC) < ends_at
         assert (scratch(site.cluster, "n1") / jobs[0]).exists()
         for job in jobs:
@@ -109,10 +109,10 @@ def frozen(cluster, instance, proxy):
     job, name = begun(cluster, f"bash /shared/home/{SCRIPT_NAME}")
     doomed = instance(name, endpoint=proxy.endpoint)
     doomed.imds.interrupt("terminate", in_seconds(WINDOW))
-    doomed.until(lambda status: (status["jobs"] or {}).get("running") == 1, "it knows the job", seconds=15)
-    doomed.until(lambda status: status["checkpoint"] is not None, "a first head", seconds=15)
+    doomed.until(lambda status: (status["jobs"] or {}).get("running") == 1, "it knows the job", seconds=30)
+    doomed.until(lambda status: status["checkpoint"] is not None, "a first head", seconds=30)
     proxy.control.fault(Kind.LATENCY, method="PUT", seconds=30)
-    doomed.until(lambda status: status["jobs"]["frozen"] == 1, "frozen", seconds=WINDOW)
+    doomed.until(lambda status: (status["jobs"] or {}).get("frozen") == 1, "frozen", seconds=WINDOW)
     return doomed, job, lambda: counting.lives(cluster.shared / "home", job)[-1].did
 
 
@@ -122,9 +122,9 @@ def test_p4_a_notice_withdrawn_while_jobs_are_frozen_lets_them_go_on_and_lifts_t
     time.sleep(1)
     assert did() <= stopped_at + 1
     doomed.imds.withdraw()
-    doomed.until_state("watching", seconds=10)
-    until(lambda: not is_drained(cluster, doomed.name), "the drain is lifted", seconds=5)
-    until(lambda: did() > stopped_at + 10, "it goes on", seconds=10)
+    doomed.until_state("watching", seconds=30)
+    until(lambda: not is_drained(cluster, doomed.name), "the drain is lifted", seconds=30)
+    until(lambda: did() > stopped_at + 10, "it goes on", seconds=30)
     assert job_state(cluster, job) == "RUNNING"
     shown = cluster.run("head", ["squeue", "-h", "-j", job, "-O", "RestartCnt:32"], check=True)
     assert shown.stdout.strip() == "0"
@@ -139,8 +139,8 @@ def test_p4_a_notice_withdrawn_after_the_requeue_lifts_the_drain_and_the_job_fin
     one.imds.interrupt("terminate", in_seconds(WINDOW))
     one.until_state("resting", seconds=WINDOW + 10)
     one.imds.withdraw()
-    one.until_state("watching", seconds=10)
-    until(lambda: not is_drained(site.cluster, node), "the drain is lifted", seconds=5)
+    one.until_state("watching", seconds=30)
+    until(lambda: not is_drained(site.cluster, node), "the drain is lifted", seconds=30)
     site.ended(job)
     assert went_on(found := site.said(job)), found
     assert found[1].restore == "complete"

@@ -94,5 +94,5 @@ def test_a_job_that_a_person_requeued_is_not_held_for_its_parts(site, agents):
     agents()
     job = two_nodes(site)
     site.run("head", "scontrol", "requeue", "Incomplete", job)
-    until(lambda: job_state(site.cluster, job) == "PENDING", "both nodes are rid of it", seconds=10)
+    until(lambda: job_state(site.cluster, job) == "PENDING", "both nodes are rid of it", seconds=30)
     assert "head=" not in site.marked(job)

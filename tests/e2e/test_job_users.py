@@ -37,7 +37,7 @@ def submit(site):
             f"/shared/home/{script}",
         ]
         job = site.run("head", *command, user=user)
-        until(lambda: job_state(site.cluster, job) == "RUNNING", f"job {job} runs", seconds=20)
+        until(lambda: job_state(site.cluster, job) == "RUNNING", f"job {job} runs", seconds=30)
         return job
 
     yield run

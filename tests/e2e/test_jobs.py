@@ -45,19 +45,19 @@ def interactive(cluster, node):
 
 def test_jobs_are_stopped_late_saved_and_requeued_once_and_run_again_elsewhere(cluster, instance, bucket):
     counting = sbatch(cluster, script=COUNTING)  # on whatever node: it must be able to run on another
-    name = until(lambda: shown(cluster, counting, "NodeList"), "it runs", seconds=15)
+    name = until(lambda: shown(cluster, counting, "NodeList"), "it runs", seconds=30)
     doomed = instance(name)
     deaf = sbatch(cluster, "-w", name, "--no-requeue", script=DEAF)
     array = sbatch(cluster, "-w", name, "--array=1-2", script="[ $SLURM_ARRAY_TASK_ID = 1 ] || srun sleep 300")
     with interactive(cluster, name) as said:
-        until(lambda: shown(cluster, f"{array}_2", "State") == "RUNNING", "the array runs", seconds=15)
-        until(lambda: f"{array}_1" not in shown(cluster, array, "JobArrayID"), "its sibling is done", seconds=15)
-        until((scratch(cluster, name) / f"{counting}.count").exists, "it counts", seconds=15)
-        until(lambda: len(running(cluster, name)) == 4, "the interactive job runs, too", seconds=15)
+        until(lambda: shown(cluster, f"{array}_2", "State") == "RUNNING", "the array runs", seconds=30)
+        until(lambda: f"{array}_1" not in shown(cluster, array, "JobArrayID"), "its sibling is done", seconds=30)
+        until((scratch(cluster, name) / f"{counting}.count").exists, "it counts", seconds=30)
+        until(lambda: len(running(cluster, name)) == 4, "the interactive job runs, too", seconds=30)
 
         began = time.monotonic()
         doomed.imds.interrupt("terminate", datetime.now(UTC) + timedelta(seconds=WINDOW))
-        until(lambda: is_drained(cluster, name), "DRAIN", seconds=5)
+        until(lambda: is_drained(cluster, name), "DRAIN", seconds=30)
         assert [job_state(cluster, job) for job in (counting, deaf)] == ["RUNNING", "RUNNING"]
         status = doomed.until_state("resting", seconds=WINDOW + 10)
         assert status["outcome"] == "COMPLETE"
@@ -82,7 +82,7 @@ def test_jobs_are_stopped_late_saved_and_requeued_once_and_run_again_elsewhere(c
     assert (shown(cluster, counting, "RestartCnt"), shown(cluster, f"{array}_2", "RestartCnt")) == ("1", "1")
     assert shown(cluster, deaf, "RestartCnt") == "0"
     assert shown(cluster, f"{array}_1", "State") == ""  # the finished sibling was not started again
-    until(lambda: job_state(cluster, counting) == "RUNNING", "it runs again", seconds=20)
+    until(lambda: job_state(cluster, counting) == "RUNNING", "it runs again", seconds=30)
     assert shown(cluster, counting, "NodeList") in {"n1", "n2", "n3"} - {name}
     assert time.monotonic() - began < 3 * WINDOW
     cluster.run("head", ["scancel", "--user", "alice"], check=True)

@@ -82,7 +82,7 @@ def test_each_action_of_a_notice_is_named_in_the_reason_an_unknown_one_counts_as
     n1.imds.interrupt(action, ends_at)
     until(lambda: is_drained(cluster, "n1"), "DRAIN", seconds=ALLOWED)
     assert re.fullmatch(reason(kind, n1, ends_at), reason_of(cluster, "n1"))
-    assert n1.until_state("resting", seconds=20)["notice"]["kind"] == kind
+    assert n1.until_state("resting", seconds=30)["notice"]["kind"] == kind
 
 
 def test_p4_a_withdrawn_notice_gives_the_node_back_and_the_agent_watches_on(cluster, instance):
@@ -102,7 +102,7 @@ def test_a_notice_that_changes_its_time_is_the_same_notice_and_changes_the_reaso
     first, second = in_seconds(110), in_seconds(300)
     n3.imds.interrupt("terminate", first)
     until(lambda: is_drained(cluster, "n3"), "DRAIN", seconds=ALLOWED)
-    before = n3.until_state("resting", seconds=20)
+    before = n3.until_state("resting", seconds=30)
     n3.imds.interrupt("terminate", second)
     new = re.compile(reason("spot-terminate", n3, second))
     until(lambda: new.fullmatch(reason_of(cluster, "n3")), "the reason says the new time", seconds=ALLOWED)
@@ -129,7 +129,7 @@ def test_a_notice_a_little_past_means_now(cluster, instance):
     plant(scratch(cluster, "n2") / "work")
     n2.imds.interrupt("terminate", in_seconds(-200))
     until(lambda: is_drained(cluster, "n2"), "DRAIN", seconds=ALLOWED)
-    status = n2.until_state("resting", seconds=20)
+    status = n2.until_state("resting", seconds=30)
     assert (status["outcome"], status["notice"]["stale"]) == ("COMPLETE", False)
 
 
@@ -148,11 +148,11 @@ def test_p8_any_user_may_ask_for_the_status_but_only_root_may_evacuate(cluster, 
 
 def test_an_operator_evacuates_the_node_and_takes_it_back(cluster, instance):
     n3 = instance("n3")
-    n3.until_state("watching", seconds=20)  # it knows by then which instance it is
+    n3.until_state("watching", seconds=30)  # it knows by then which instance it is
     plant(scratch(cluster, "n3") / "work")
     told = n3.command("evacuate", "--deadline", "3m")
     assert told.returncode == 0, told.stderr
-    status = n3.until_state("resting", seconds=20)
+    status = n3.until_state("resting", seconds=30)
     assert (status["outcome"], status["notice"]["kind"]) == ("COMPLETE", "operator")
     assert 100 < status["seconds_left"] < 180
     assert re.fullmatch(reason("operator", n3, parse_stamp(status["deadline"])), reason_of(cluster, "n3"))
@@ -163,13 +163,13 @@ def test_an_operator_evacuates_the_node_and_takes_it_back(cluster, instance):
 
 def test_what_prometheus_scrapes_tells_the_evacuation_and_lints(cluster, instance):
     n1 = instance("n1")
-    n1.until_state("watching", seconds=20)
+    n1.until_state("watching", seconds=30)
     before = metrics(n1)
     assert sample(before, "hpc_agent_state") == 0
     assert sample(before, 'hpc_agent_drained{by="us"}') != 1
     ends_at = in_seconds(120).replace(microsecond=0)
     n1.imds.interrupt("terminate", ends_at)
-    n1.until_state("resting", seconds=20)
+    n1.until_state("resting", seconds=30)
     after = metrics(n1)
     said = {
         "hpc_agent_state": 5,

@@ -61,14 +61,14 @@ def test_p6_with_any_part_missing_the_daemon_is_ready_and_a_notice_is_dealt_with
     def settled(status):
         return all(status["capabilities"][name]["on"] is not None for name in there)
 
-    known = n1.until(settled, "what is there is known", seconds=10)["capabilities"]
+    known = n1.until(settled, "what is there is known", seconds=30)["capabilities"]
     assert {name: known[name]["on"] for name in there} == there
     assert all(known[name]["detail"] and known[name]["hint"] for name in there if not there[name])
     shown = n1.command("status").stdout
     assert all((f"off         {name}: " in shown) is not is_there for name, is_there in there.items()), shown
 
     n1.imds.interrupt()
-    status = n1.until_state("resting", seconds=20)
+    status = n1.until_state("resting", seconds=30)
     can_save = there["scratch"] and there["bucket"]
     assert status["outcome"] == ("COMPLETE" if can_save else "NOTHING")
     assert status["drained_by_us"] is is_drained(cluster, "n1") is there["slurm"]
@@ -86,11 +86,11 @@ def test_p6_with_its_metrics_port_taken_the_agent_drains_and_saves(cluster, inst
         assert other.stdout.readline() == "taken\n"
         n2 = instance("n2")
         tree = planted(cluster, "n2")
-        http = n2.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm is known", seconds=10)
+        http = n2.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm is known", seconds=30)
         assert http["capabilities"]["http"]["on"] is False
         assert "9732" in http["capabilities"]["http"]["detail"]
         n2.imds.interrupt()
-        status = n2.until_state("resting", seconds=20)
+        status = n2.until_state("resting", seconds=30)
         other.kill()
     assert (status["outcome"], status["drained_by_us"]) == ("COMPLETE", True)
     assert differences(tree, saved(n2)) == []
@@ -104,7 +104,7 @@ def test_p6_with_a_state_directory_that_can_not_be_written_the_agent_drains_and_
     n3.start_agent()
     tree = planted(cluster, "n3")
     n3.imds.interrupt()
-    status = n3.until_state("resting", seconds=20)
+    status = n3.until_state("resting", seconds=30)
     assert (status["outcome"], status["drained_by_us"]) == ("COMPLETE", True)
     journal = status["capabilities"]["journal"]
     assert journal["on"] is False
@@ -119,20 +119,20 @@ def test_p6_without_any_imds_an_operator_can_still_evacuate_the_node(cluster, in
     n1.start_agent()
     tree = planted(cluster, "n1")
     assert n1.command("evacuate", "--deadline", "2m").returncode == 0
-    status = n1.until_state("resting", seconds=20)
+    status = n1.until_state("resting", seconds=30)
     assert (status["outcome"], status["drained_by_us"]) == ("COMPLETE", True)
     assert status["capabilities"]["imds"]["on"] is False
     assert reason_of(cluster, "n1").startswith("hpc-agent: operator ")
     assert differences(tree, saved(n1)) == []
     assert n1.command("cancel").returncode == 0
-    until(lambda: not is_drained(cluster, "n1"), "the drain is lifted", seconds=10)
+    until(lambda: not is_drained(cluster, "n1"), "the drain is lifted", seconds=30)
 
 
 def test_in_observe_mode_the_agent_touches_nothing_and_says_what_it_would_have_done(cluster, instance):
     n2 = instance("n2", environment={"HPC_AGENT_MODE": "observe"})
     plant(scratch(cluster, "n2") / "work")
     n2.imds.interrupt()
-    status = n2.until_state("resting", seconds=20)
+    status = n2.until_state("resting", seconds=30)
     assert (status["mode"], status["outcome"], status["drain"]) == ("observe", "NOTHING", "none")
     assert status["withheld"] == [
         "the scratch would have been saved",
@@ -148,7 +148,7 @@ def test_in_save_only_mode_the_agent_saves_and_leaves_slurm_alone(cluster, insta
     n3 = instance("n3", environment={"HPC_AGENT_MODE": "save-only"})
     tree = planted(cluster, "n3")
     n3.imds.interrupt()
-    status = n3.until_state("resting", seconds=20)
+    status = n3.until_state("resting", seconds=30)
     assert status["capabilities"]["journal"] == {"on": True, "detail": "/var/lib/hpc-agent", "hint": ""}
     assert (status["mode"], status["outcome"], status["drain"]) == ("save-only", "COMPLETE", "none")
     assert status["withheld"] == ["node n3 would have been drained: spot-terminate"]

@@ -56,7 +56,7 @@ def test_p6_with_the_s3_server_gone_in_the_middle_the_copy_goes_on_where_it_was(
     tree, _ = planted(n2, size=20_000_000)
     slow_down(proxy.control, 0.1)
     n2.imds.interrupt()
-    until(lambda: len(puts(proxy.control, "/data/")) > 8, "something is sent", seconds=10)
+    until(lambda: len(puts(proxy.control, "/data/")) > 8, "something is sent", seconds=30)
     bucket.stop()
     try:
         assert troubled(n2)

@@ -48,7 +48,7 @@ def munged_dead(cluster, node):
 
 
 def knows_slurm(node):
-    node.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm is known", seconds=10)
+    node.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm is known", seconds=30)
 
 
 def saved_without_slurm(node):
@@ -63,7 +63,7 @@ def trouble_with_scontrol(node):
     def shown(status):
         return any("scontrol" in one["what"] for one in status["trouble"])
 
-    node.until(shown, "trouble with scontrol", seconds=10)
+    node.until(shown, "trouble with scontrol", seconds=30)
 
 
 def restored(node, to):
@@ -130,13 +130,13 @@ def test_p6_an_agent_started_while_slurmctld_is_down_saves_and_drains_like_any_o
 def test_p6_a_withdrawal_while_slurmctld_is_down_lifts_the_drain_when_it_is_back(cluster, instance):
     n2 = instance("n2", settings=IMPATIENT)
     n2.imds.interrupt()
-    until(lambda: is_drained(cluster, "n2"), "DRAIN", seconds=5)
-    n2.until_state("resting", seconds=20)
+    until(lambda: is_drained(cluster, "n2"), "DRAIN", seconds=30)
+    n2.until_state("resting", seconds=30)
     with controller_down(cluster):
         n2.imds.withdraw()
-        n2.until_state("returning", seconds=5)
+        n2.until_state("returning", seconds=30)
         trouble_with_scontrol(n2)
         assert n2.status()["state"] == "returning"
     until(lambda: not is_drained(cluster, "n2"), "the drain is lifted", seconds=BACK)
     n2.until_state("watching", seconds=BACK)
-    until(lambda: state_of(cluster, "n2") == "IDLE", "the node takes jobs", seconds=20)
+    until(lambda: state_of(cluster, "n2") == "IDLE", "the node takes jobs", seconds=30)

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.demo.imds_control import ImdsControl
 from agent.demo.s3 import PORTS, dying_with_us, leftovers
 from agent.demo.s3 import argv as weed_argv
-from tests.fakes.systemd_root import SystemdRoot
+from tests.fakes.systemd_root import SystemdRoot, until
 
 UNIT = Path(__file__).parents[2] / "systemd/hpc-agent.service"
 VENV = Path(sys.prefix)
@@ -40,6 +40,13 @@ class Machine:
     def status(self, user="root"):
         done = self.root.run(AGENT, "status", "--json", user=user)
         return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def until(self, reached, what):
+        """Wait until the agent answers with a status for which `reached` holds."""
+        until(lambda: (status := self.status()) is not None and reached(status), what, seconds=30)
+
+    def until_state(self, state):
+        self.until(lambda status: status["state"] == state, state)
 
     def signal(self, number):
         self.root.did("systemctl", "kill", "--kill-who=main", f"--signal={number.name}", "hpc-agent")

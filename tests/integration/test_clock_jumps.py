@@ -39,7 +39,7 @@ def clock_says(status):
 def test_p5_a_jump_in_either_direction_neither_fires_nor_loses_a_deadline(daemon):
     began = time.monotonic()
     daemon.imds.interrupt(at=in_seconds(25))
-    first, _ = daemon.until(noticed, seconds=3)
+    first, _ = daemon.until(noticed, seconds=30)
 
     for hours in (1, -1, 0):
         daemon.ahead(hours * HOUR)
@@ -65,11 +65,11 @@ def test_p5_a_notice_after_a_jump_is_timed_by_the_clock_of_imds(daemon, hours):
 
     daemon.imds.interrupt(at=in_seconds(120))
 
-    status, _ = daemon.until(noticed, seconds=3)
+    status, _ = daemon.until(noticed, seconds=30)
     (notice,) = status["notices"]
     assert notice["stale"] is False
     assert 113 < notice["seconds_left"] < 123
-    daemon.until(lambda status: status["state"] == "copying", seconds=5)
+    daemon.until(lambda status: status["state"] == "copying", seconds=30)
 
 
 def test_p5_a_notice_long_past_is_stale_whatever_our_clock_says(daemon):
@@ -77,6 +77,6 @@ def test_p5_a_notice_long_past_is_stale_whatever_our_clock_says(daemon):
 
     daemon.imds.interrupt(at=in_seconds(-600))
 
-    status, _ = daemon.until(noticed, seconds=3)
+    status, _ = daemon.until(noticed, seconds=30)
     assert [notice["stale"] for notice in status["notices"]] == [True]
     assert status["state"] == "watching"

@@ -19,12 +19,12 @@ def test_the_head_node_ends_what_is_drained_and_idle_and_leaves_a_node_with_a_jo
     idle, busy = nodes
     submit(cluster, busy, "sleep 300")
     with HeadNode(cluster, every=0.3) as head:
-        until(lambda: head.looks > 1, "it looks", seconds=5)
+        until(lambda: head.looks > 1, "it looks", seconds=30)
         assert head.ended == {}
         cluster.run("head", ["scontrol", "update", f"NodeName={idle},{busy}", "State=DRAIN", "Reason=x"], check=True)
-        until(lambda: head.ended, "the idle one is ended", seconds=10)
+        until(lambda: head.ended, "the idle one is ended", seconds=30)
         seen = head.looks
-        until(lambda: head.looks > seen + 2, "it goes on looking", seconds=5)
+        until(lambda: head.looks > seen + 2, "it goes on looking", seconds=30)
     assert list(head.ended) == [idle]
     assert is_drained(cluster, busy)
     assert head.trouble == []

@@ -27,7 +27,7 @@ class Job:
         self.cluster = cluster
         counting = f"bash -c '{COUNT}'"
         self.id = submit(cluster, "n3", f"srun {counting} & {COUNT}")
-        until(lambda: len(self.counts()) == 2, "both count", seconds=15)
+        until(lambda: len(self.counts()) == 2, "both count", seconds=30)
 
     def run(self, script):
         return self.cluster.run("n3", ["sh", "-c", script], check=True).stdout
@@ -54,7 +54,7 @@ class Job:
         self.run(f"{READY[top]}; mkdir -p {folder}")
         for pid in self.processes():
             self.run(f"echo {pid} >{folder}/cgroup.procs || :")  # the sleeps come and go
-        until(lambda: self._is_in(folder), "all are in it", seconds=10)
+        until(lambda: self._is_in(folder), "all are in it", seconds=30)
         return folder
 
     def _is_in(self, folder):
@@ -89,7 +89,7 @@ def test_a_job_in_a_cgroup_is_frozen_whole_and_goes_on(job, top, names, told, ye
     assert "T" not in job.states()
     assert job.processes()  # slurmstepd answers
     job.do("thaw")
-    until(lambda: not job.stands_still(), "it goes on", seconds=5)
+    until(lambda: not job.stands_still(), "it goes on", seconds=30)
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_a_cgroup_with_somebody_elses_process_or_another_jobs_name_is_not_frozen
     assert job.stands_still()
     assert job.states() == {"T"}
     job.do("thaw")
-    until(lambda: not job.stands_still(), "it goes on", seconds=5)
+    until(lambda: not job.stands_still(), "it goes on", seconds=30)
 
 
 @pytest.mark.slow

@@ -49,8 +49,8 @@ async def test_jobs_are_seen_and_requeued_once_a_life_and_only_those_that_slurm_
     kept = sbatch(cluster, "-w", node, "--no-requeue")
     array = sbatch(cluster, "-w", node, "--array=1-2", script="[ $SLURM_ARRAY_TASK_ID = 1 ] || sleep 300")
     task = f"{array}_2"
-    until(lambda: job_state(cluster, kept) == job_state(cluster, task) == "RUNNING", "they run", seconds=15)
-    until(lambda: job_state(cluster, f"{array}_1") == "", "the first task is done", seconds=15)
+    until(lambda: job_state(cluster, kept) == job_state(cluster, task) == "RUNNING", "they run", seconds=30)
+    until(lambda: job_state(cluster, f"{array}_1") == "", "the first task is done", seconds=30)
 
     agent, peer = agent_of(cluster, node), agent_of(cluster, node, instance_id="i-2")
     seen = {job.ref: job for job in await agent.all()}
@@ -75,7 +75,7 @@ async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_th
     job = sbatch(cluster, "-N2", "-w", ",".join(both))
     agents = [agent_of(cluster, node, instance_id=f"i-{node}") for node in both]
     for life in range(2):
-        until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=20)
+        until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=30)
         done = await asyncio.gather(*(agent.requeue(job, life=life) for agent in agents))
         assert sorted(one.verdict for one in done) == sorted([Verdict.OURS, Verdict.PEERS])
         assert restarts(cluster, job) == str(life + 1)
@@ -88,10 +88,10 @@ async def test_of_two_agents_that_act_at_the_same_moment_exactly_one_requeues_th
 async def test_fencing_an_agent_that_lives_on_neither_requeues_the_next_life_nor_vouches_for_old_files(cluster, node):
     job = sbatch(cluster, "-w", node)
     agent = agent_of(cluster, node)
-    until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=15)
+    until(lambda: job_state(cluster, job) == "RUNNING", "it runs", seconds=30)
     assert (await agent.requeue(job, life=0)).verdict is Verdict.OURS
     begin(cluster, job)
-    until(lambda: job_state(cluster, job) == "RUNNING", "its next life has begun", seconds=20)
+    until(lambda: job_state(cluster, job) == "RUNNING", "its next life has begun", seconds=30)
     before = cluster.run("head", ["squeue", "-h", "-j", job, "-O", "admin_comment:9999"]).stdout
     for late in (agent, agent_of(cluster, node, instance_id="i-2")):
         await late.requeue(job, life=0)

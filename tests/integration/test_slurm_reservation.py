@@ -47,16 +47,16 @@ def tidy(cluster):
 async def test_only_jobs_that_end_before_the_nodes_are_taken_are_started(cluster, tidy):
     await reservation_of(cluster, "n1").ensure("n1", start=in_minutes(30), length=LENGTH)
     too_long, fits = submit(cluster, "n1", 60), submit(cluster, "n1", 10)
-    until(lambda: job_state(cluster, fits) == "RUNNING", "the short job runs", seconds=20)
+    until(lambda: job_state(cluster, fits) == "RUNNING", "the short job runs", seconds=30)
     elsewhere = submit(cluster, "n2", 60)
-    until(lambda: job_state(cluster, elsewhere) == "RUNNING", "the long job runs elsewhere", seconds=20)
+    until(lambda: job_state(cluster, elsewhere) == "RUNNING", "the long job runs elsewhere", seconds=30)
     assert job_state(cluster, too_long) == "PENDING"
     assert "MAINT" not in shown(cluster)
 
 
 async def test_a_job_that_runs_already_does_not_hinder_it_and_is_left_alone(cluster, tidy):
     job = submit(cluster, "n1", 120)
-    until(lambda: job_state(cluster, job) == "RUNNING", "the job runs", seconds=20)
+    until(lambda: job_state(cluster, job) == "RUNNING", "the job runs", seconds=30)
     await reservation_of(cluster, "n1").ensure("n1", start=in_minutes(30), length=LENGTH)
     assert "hpc-agent-cr-1" in shown(cluster)
     assert job_state(cluster, job) == "RUNNING"

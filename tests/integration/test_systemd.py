@@ -64,10 +64,10 @@ def test_p6_it_is_ready_where_there_is_nothing_to_work_with(machine):
         return {name for name, known in machine.status()["capabilities"].items() if known["on"] is False}
 
     until(
-        lambda: {"slurm", "scratch", "bucket"} <= off(), "what is missing", seconds=15
+        lambda: {"slurm", "scratch", "bucket"} <= off(), "what is missing", seconds=30
     )  # Slurm is not looked for first
     assert {"socket", "http", "journal"} & off() == set()
-    until(lambda: re.match("watching|returning", machine.shown("StatusText")), "a status text", seconds=15)
+    until(lambda: re.match("watching|returning", machine.shown("StatusText")), "a status text", seconds=30)
 
 
 def test_a_user_reads_the_status_and_may_do_no_more(machine):
@@ -122,7 +122,7 @@ def test_p7_it_is_started_again_after_kill_9(machine):
 
     machine.signal(signal.SIGKILL)
 
-    until(lambda: machine.restarts() == 1 and machine.shown("ActiveState") == "active", "up again", seconds=15)
+    until(lambda: machine.restarts() == 1 and machine.shown("ActiveState") == "active", "up again", seconds=30)
     assert machine.pid != before
     assert machine.status()
 
@@ -133,7 +133,7 @@ def test_the_watchdog_ends_an_agent_that_hangs_and_starts_another(machine):
 
     machine.signal(signal.SIGSTOP)
 
-    until(lambda: machine.restarts() == 1 and machine.shown("ActiveState") == "active", "up again", seconds=20)
+    until(lambda: machine.restarts() == 1 and machine.shown("ActiveState") == "active", "up again", seconds=30)
     assert machine.pid != hung
     assert "Fatal Python error: Aborted" in machine.journal()  # and where: it is a traceback
 
@@ -150,7 +150,7 @@ def test_wrong_settings_end_it_once_with_the_line_that_says_why(machine):
 
 
 def test_a_stop_while_nothing_goes_on_is_quick(machine):
-    until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
+    machine.until_state("watching")
     stopping = subprocess.Popen(machine.root.command("systemctl", "stop", "hpc-agent"))
 
     assert stopping.wait(timeout=5) == 0
@@ -166,10 +166,10 @@ def test_a_stop_waits_for_the_rescue_before_slurm_is_stopped_and_a_second_signal
         machine.configure(unit="TimeoutStopSec=2s", variables=variables)
         root.did("systemctl", "start", "slurmd", "munge")
         root.did(AGENT, "evacuate", "--deadline", "30m")
-        until(lambda: machine.status()["state"] == "copying", "copying", seconds=20)
+        machine.until_state("copying")
 
         root.did("systemctl", "stop", "--no-block", "hpc-agent", "slurmd", "munge")
-        until(lambda: "going on" in machine.journal(), "the first signal", seconds=5)
+        until(lambda: "going on" in machine.journal(), "the first signal", seconds=30)
         with contextlib.suppress(subprocess.TimeoutExpired):  # past what TimeoutStopSec alone would allow
             subprocess.run(root.command("tail", f"--pid={machine.pid}", "-f", "/dev/null"), check=False, timeout=5)
 
@@ -182,7 +182,7 @@ def test_a_stop_waits_for_the_rescue_before_slurm_is_stopped_and_a_second_signal
 
         assert machine.shown("Result") == "success"
         assert took < 15
-        until(lambda: root.shown("slurmd", "ActiveState") == "inactive", "slurmd stopped", seconds=5)
+        until(lambda: root.shown("slurmd", "ActiveState") == "inactive", "slurmd stopped", seconds=30)
         ended = int(machine.shown("InactiveEnterTimestampMonotonic"))
         assert ended <= int(root.shown("slurmd", "InactiveEnterTimestampMonotonic"))
 
@@ -191,18 +191,18 @@ def test_p7_a_rescue_goes_on_after_kill_9(machine):
     with silent_s3(machine.root) as variables, scratch(machine.root):
         machine.configure(variables=variables)
         machine.root.did(AGENT, "evacuate", "--deadline", "30m")
-        until(lambda: machine.status()["state"] == "copying", "copying", seconds=20)
+        machine.until_state("copying")
 
         machine.signal(signal.SIGKILL)
 
-        until(lambda: (machine.status() or {}).get("state") == "copying", "copying again", seconds=20)
+        machine.until_state("copying")
         assert machine.restarts() == 1
 
 
 def test_p6_it_starts_and_stops_while_the_scratch_disk_hangs(machine):
     with dead_disk(machine.root):
         machine.root.did("systemctl", "restart", "hpc-agent")
-        until(lambda: "no answer" in machine.status()["capabilities"]["scratch"]["detail"], "noticed", seconds=10)
+        machine.until(lambda status: "no answer" in status["capabilities"]["scratch"]["detail"], "noticed")
 
         stopping = subprocess.Popen(machine.root.command("systemctl", "stop", "hpc-agent"))
 
@@ -217,11 +217,11 @@ def test_a_notice_is_seen_and_what_only_root_can_read_is_saved_under_the_limits_
         root.did("chown", "-R", "4242:4242", "/scratch/job")
         root.did("chmod", "0000", "/scratch/job/result", "/scratch/job")
         machine.configure(variables=s3.variables)
-        until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
+        machine.until_state("watching")
 
         metadata.interrupt()
 
-        until(lambda: machine.status()["state"] == "resting", "all is saved", seconds=30)
+        machine.until_state("resting")
         status = machine.status()
         assert status["notice"]["kind"] == "spot-terminate"
         assert status["checkpoint"]["complete"] is True

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.systemd_machine import AGENT, UNIT, VENV, Machine, scratch, silent_s3
-from tests.fakes.systemd_root import SystemdRoot, until
+from tests.fakes.systemd_root import SystemdRoot
 
 pytestmark = pytest.mark.systemd
 
@@ -28,29 +28,25 @@ def machine(tmp_path):
 BOOT = "BindReadOnlyPaths=/run/boot_id:/proc/sys/kernel/random/boot_id"
 
 
-def is_watching(machine):
-    return (machine.status() or {}).get("state") == "watching"
-
-
 def test_p7_it_comes_back_by_itself_after_a_reboot_and_after_a_power_cut_in_the_middle_of_a_rescue(machine):
     root = machine.root
     machine.configure(unit=BOOT)
-    until(lambda: is_watching(machine), "watching", seconds=20)
+    machine.until_state("watching")
 
     root.reboot()
 
-    until(lambda: is_watching(machine), "watching after a reboot", seconds=30)
+    machine.until_state("watching")
     assert machine.restarts() == 0
     before = machine.status()["node"]["boot_id"]
 
     with silent_s3(root) as variables, scratch(root):
         machine.configure(unit=BOOT, variables=variables)
-        until(lambda: is_watching(machine), "watching", seconds=20)
+        machine.until_state("watching")
         root.did(AGENT, "evacuate", "--deadline", "30m")
-        until(lambda: machine.status()["state"] == "copying", "copying", seconds=20)
+        machine.until_state("copying")
 
         root.power_cycle()
 
-    until(lambda: is_watching(machine), "watching after a power cut", seconds=30)
+    machine.until_state("watching")
     assert machine.status()["node"]["boot_id"] != before
     assert machine.status()["notices"] == []

@@ -58,13 +58,13 @@ def test_a_restart_of_the_agent_is_no_notice_and_a_poweroff_saves_the_node_befor
     with real_s3(root, tmp_path) as s3, scratch(root):
         machine.configure(variables=s3.variables + lines(SETTINGS))
         root.did("systemctl", "start", "slurmd")
-        until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
-        until(lambda: machine.status()["capabilities"]["slurm"]["on"], "Slurm found", seconds=10)
+        machine.until_state("watching")
+        machine.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm found")
 
         restart = subprocess.Popen(root.command("systemctl", "restart", "hpc-agent"))
         assert restart.wait(timeout=8) == 0
-        until(lambda: machine.status()["state"] == "watching", "watching again", seconds=20)
-        until(lambda: machine.status()["capabilities"]["slurm"]["on"], "Slurm found", seconds=10)
+        machine.until_state("watching")
+        machine.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm found")
         assert machine.status()["notices"] == []
 
         root.run("systemctl", "poweroff", "--no-block")
@@ -84,14 +84,14 @@ def test_a_rescue_that_is_on_its_way_ends_well_during_a_poweroff_while_munge_and
     with real_s3(root, tmp_path) as s3, scratch(root):
         machine.configure(variables=s3.variables + lines(SETTINGS))
         root.did("systemctl", "start", "slurmd", "munge")
-        until(lambda: machine.status()["state"] == "watching", "watching", seconds=20)
-        until(lambda: machine.status()["capabilities"]["slurm"]["on"], "Slurm found", seconds=10)
+        machine.until_state("watching")
+        machine.until(lambda status: status["capabilities"]["slurm"]["on"], "Slurm found")
 
         s3.stall()
         root.did(AGENT, "evacuate", "--deadline", "10m")
-        until(lambda: machine.status()["state"] == "copying", "copying", seconds=20)
+        machine.until_state("copying")
         root.run("systemctl", "poweroff", "--no-block")
-        until(lambda: machine.shown("SubState") == "stop-sigterm", "the agent was told", seconds=20)
+        until(lambda: machine.shown("SubState") == "stop-sigterm", "the agent was told", seconds=30)
 
         assert root.shown("slurmd", "ActiveState") == root.shown("munge", "ActiveState") == "active"
         assert "DRAIN" in root.did("/opt/slurm/bin/scontrol", "show", "node")
