@@ -122,7 +122,7 @@ class Walk:
         except OSError:
             names, looks = self._look_carefully(run, fd, names)
         ours = device_number(self._tree.device)
-        if set(looks.devices) <= {ours} and not any(map(S_ISDIR, set(looks.modes))):  # few, however many names
+        if looks.are_files_on(ours):
             run.names += names
             run.looks += looks
             return

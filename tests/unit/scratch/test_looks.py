@@ -62,6 +62,15 @@ def test_what_is_compared_is_the_same_of_a_look_and_of_what_was_known(tmp_path, 
             assert compared([*rows[:number], other, *rows[number + 1 :]]) != looks.compared()
 
 
+def test_it_tells_whether_all_are_files_of_one_device(tmp_path, folder):
+    plant(tmp_path)
+    here = device_number(os.fstat(folder).st_dev)
+    assert not looked(folder)[0].are_files_on(here)
+    (tmp_path / "folder").rmdir()
+    looks, _ = looked(folder)
+    assert (looks.are_files_on(here), looks.are_files_on(here + 1), Looks().are_files_on(here)) == (True, False, True)
+
+
 def test_none_are_nothing(folder):
     looks = Looking().look(folder, [])
     assert (len(looks), looks.compared(), list(looks.stats())) == (0, compared([]), [])
