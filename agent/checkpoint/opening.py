@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from agent.checkpoint import head as heads
 from agent.checkpoint import segment as segments
@@ -17,12 +18,16 @@ from agent.checkpoint.format import FormatInvalid
 from agent.checkpoint.outline import encode, outline_of
 from agent.checkpoint.receipts import Receipts
 from agent.checkpoint.together import blocking
+from agent.clock import Clock
 from agent.errors import IntegrityMismatch, PermanentError
 from agent.model.checkpoint import Commit, Head, SegmentRef
 from agent.store.base import ObjectMissing, ObjectStore
 
 DAMAGED = (IntegrityMismatch, FormatInvalid, ObjectMissing)
 """Why nobody can read a segment any more."""
+AHEAD: Final = timedelta(hours=1)
+"""A head dated later than now by more was made by a clock that was wrong, and so was what it refers to: that would
+count as young when the bucket's lifecycle rules end it."""
 
 
 class Opening:
@@ -30,11 +35,14 @@ class Opening:
     are built on, and fetched.
     """
 
-    def __init__(self, *, store: ObjectStore, prefix: str, cache: Cache | None, executor: Executor) -> None:
+    def __init__(
+        self, *, store: ObjectStore, prefix: str, cache: Cache | None, executor: Executor, clock: Clock
+    ) -> None:
         self._store = store
         self._prefix = prefix
         self._cache = cache
         self._executor = executor
+        self._clock = clock
         self.trouble = ""
         """Why what was committed before can't be built on; empty when it can, or when there was nothing."""
         self.unread: Head | None = None
@@ -55,6 +63,9 @@ class Opening:
             self.trouble, self.is_blind = str(error), True
             return None
         if commit is None or commit.head.roots != roots or (since and commit.head.created_at < since):
+            return None
+        if commit.head.created_at > self._clock.now() + AHEAD:
+            self.trouble, self.unread = _from_the_future(commit), commit.head
             return None
         layers = await asyncio.gather(*map(self._layer_or_why, commit.head.segments))
         whole = [layer for layer in layers if isinstance(layer, Layer)]
@@ -116,6 +127,11 @@ class Opening:
         if cache is not None:
             await blocking(self._executor, cache.keep_segment, ref, layer)
         return layer
+
+
+def _from_the_future(commit: Commit) -> str:
+    made = commit.head.created_at.isoformat(timespec="seconds")
+    return f"the last head is dated {made}, by a clock that was wrong then or is now; all is stored anew: {commit.key}"
 
 
 def _outlined(body: bytes, key: str) -> Layer:

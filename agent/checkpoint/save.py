@@ -118,7 +118,7 @@ class Saver:
         self.checkpoint = checkpoint
         self._survey = Survey(roots, exclude, executor, only=only)
         self._only = None if only is None else [os.fsencode(path) for path in only]
-        self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor)
+        self._opening = Opening(store=store, prefix=prefix, cache=cache, executor=executor, clock=clock)
         self._adopted = Adopted()
         self._ranks = Ranks(priority)
         self._choice = choice or Choice()

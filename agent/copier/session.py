@@ -132,7 +132,11 @@ class Session:
         """Look at the tree, and say what that cost: the CPU seconds of this process beyond `since`."""
         setup, loop, began = self._setup, asyncio.get_running_loop(), asyncio.get_running_loop().time()
         opening = Opening(
-            store=self._store, prefix=setup.prefix, cache=self._cache(command.cache), executor=self._executor
+            store=self._store,
+            prefix=setup.prefix,
+            cache=self._cache(command.cache),
+            executor=self._executor,
+            clock=self._clock,
         )
         try:
             found = await scan(

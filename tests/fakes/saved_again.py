@@ -56,8 +56,8 @@ class Node:
     async def objects(self):
         return [key for key in await stored(self.store, "data/") if "/seg-" not in key]
 
-    async def scan(self):
-        opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor)
+    async def scan(self, *, clock=Later()):  # noqa: B008 - it holds nothing
+        opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor, clock=clock)
         return await scan(roots=[self.root], exclude=[], opening=opening, executor=self._executor)
 
 

@@ -17,6 +17,7 @@ from agent.checksum import crc64nvme
 from agent.store.base import StoreDenied, UploadMissing, size_of
 from tests.fakes.flaky_store import Failure, FlakyStore
 from tests.fakes.saved import PART, PREFIX, a_saver, directories, newest_head, stored, tree_of, tree_on_disk
+from tests.fakes.saved_again import Days
 
 CONNECTIONS = 4
 PACK_BELOW = 10_000
@@ -383,6 +384,17 @@ async def test_p2_segments_that_may_not_be_read_stay_in_the_checkpoint_until_all
     head = (await second.commit()).head
     assert await tree_of(store, head) == tree_on_disk(root)
     assert any("get" in sentence for sentence in second.trouble)
+
+
+@pytest.mark.parametrize("cut_at", range(1, 40, 6))
+async def test_p3_a_clock_set_back_within_a_checkpoint_loses_nothing_of_it(root, store, executor, receipts, cut_at):
+    plant(root)
+    first = a_saver(store, root, executor, receipts=receipts(), clock=Days(400))
+    await first.copy()
+    await first.commit()
+    wire = Wire(store, cut_at=cut_at)
+    await killed(a_saver(wire, root, executor, receipts=receipts(), commit_every=0.01), wire)
+    assert await tree_of(store, await newest_head(store)) == tree_on_disk(root)
 
 
 async def test_p2_a_damaged_segment_is_named_no_more_and_what_it_held_is_stored_anew(root, store, executor, receipts):

@@ -229,7 +229,9 @@ class Scratch:
         assert all(path in left or any(path.startswith(f"{above}/") for above in left) for path in differing)
         if head.complete and not one.fresh:
             assert tree == disk
-            opening = Opening(store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor)
+            opening = Opening(
+                store=self.store, prefix=PREFIX, cache=self.cache, executor=self._executor, clock=SystemClock()
+            )
             looked = await scan(roots=[self.root], exclude=[], opening=opening, executor=self._executor)
             on_disk = sum(value[0] == "f" for value in disk.values())
             assert (looked.files, looked.unsure_files, looked.total_files) == (0, 0, on_disk)

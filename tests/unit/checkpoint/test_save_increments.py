@@ -308,6 +308,25 @@ async def test_what_is_too_old_to_be_referred_to_is_stored_again(node):
     assert min(pass_of(ref.key) for ref in last.segments) > min(pass_of(key) for key in younger)
 
 
+async def test_what_a_clock_far_ahead_has_dated_is_stored_anew_once_it_is_right(node):
+    plant(node.root)
+    await node.save(clock=Days(400))
+    wrong = set(await node.objects())
+    looked = await node.scan(clock=Days(0.1))
+    assert (looked.files, looked.total_files) == (23, 23)
+    saver = node.saver(clock=Days(0.1))
+    await saver.copy()
+    head = (await saver.commit()).head
+    found = await directories(node.store, head)
+    assert head.complete
+    assert not {entry.ref.key for directory in found for entry in directory.entries if entry.ref} & wrong
+    assert await tree_of(node.store, head) == tree_on_disk(node.root)
+    assert [said for said in saver.trouble if "by a clock that was wrong then or is now" in said]
+    right = set(await node.objects())
+    await node.save(clock=Days(0.2))
+    assert set(await node.objects()) == right
+
+
 async def test_what_is_only_to_be_stored_again_is_not_left_where_there_is_no_room(node):
     plant(node.root)
     await node.save(clock=Days(0.1))
