@@ -1,5 +1,7 @@
 """Evacuations under a head node that ends at once what is drained and idle: nothing that jobs wrote is lost."""
 
+from itertools import chain
+
 import pytest
 
 from tests.fakes.counting import SCRIPT_NAME, lost, went_on
@@ -57,11 +59,16 @@ def test_p2_twenty_evacuations_in_a_row_lose_no_byte(evacuate):
 
 
 def test_with_an_epilog_that_waits_for_nobody_the_head_node_is_faster_and_bytes_are_lost(site, evacuate):
-    """What the test above is worth: the same, requeued first as with a barrier, and nothing holds the node."""
+    """What the test above is worth: the same, requeued first as with a barrier, and nothing holds the node.
+
+    On a busy machine a round may go well by chance.
+    """
     epilog = site.cluster.shared / "slurm" / "epilog.d" / "90-hpc-agent.sh"
     epilog.write_text(HOLLOW)
+    rounds = []
     try:
-        found = evacuate()
+        while len(rounds) < ROUNDS and not any(map(lost, chain(*rounds))):
+            rounds.append(evacuate())
     finally:
         epilog.write_bytes((SHIPPED / "epilog.d" / epilog.name).read_bytes())
-    assert sum(map(lost, found)) > 0, found
+    assert sum(map(lost, chain(*rounds))) > 0, rounds

@@ -39,6 +39,7 @@ def told(site):
 
 def moved_on(site, agents, job, life):
     """Take the node from under the job; return the job's newest head, and what it had done. It waits, held."""
+    until(lambda: len(site.said(job)) == life + 1, "its life has begun", seconds=40)
     [node] = site.nodes_of(job)
     doomed = agents(node)
     site.stepped(job, least=site.said(job)[-1].began_from + 5)
@@ -56,7 +57,6 @@ def test_p2_a_job_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before
     job = site.submit("--export=ALL,LIVES=2", SCRIPT_NAME)
     older, _ = moved_on(site, agents, job, 0)
     site.run("head", "scontrol", "release", job)
-    until(lambda: len(site.said(job)) == 2, "its second life", seconds=40)
     newest, instance = moved_on(site, agents, job, 1)
     site.damage(newest, of=instance)
     site.run("head", "scontrol", "release", job)

@@ -67,10 +67,11 @@ def begin(cluster: Cluster, job: str) -> None:
     """Have a requeued job begin now, not only when its old credential has expired.
 
     Never in the second in which its nodes got rid of it: their slurmd takes a credential of that second for the revoked
-    one ("already killed, do not launch batch job"), and the job has FAILED.
+    one ("already killed, do not launch batch job"), and the job has FAILED. Nor in the two seconds after it, in which
+    slurmd does not look for old credentials: with one in its list it leaves out the Prolog.
     """
     until(lambda: job_state(cluster, job) == "PENDING", f"the nodes are rid of job {job}", seconds=20)
-    time.sleep(1 - time.time() % 1)
+    time.sleep(3 - time.time() % 1)
     cluster.run("head", ["scontrol", "update", f"JobId={job}", "StartTime=now"])  # rc 1 when it has begun by itself
 
 
