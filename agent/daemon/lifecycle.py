@@ -97,11 +97,11 @@ def _end(executor: ThreadPoolExecutor) -> None:
 
 
 async def _serve(daemon: Daemon, systemd: Systemd, directory: Path | None) -> None:
+    daemon.leaving.install()  # before anybody can see it run
     async with contextlib.AsyncExitStack() as doors:
         await _open(doors, daemon.control.listening(), Name.SOCKET, daemon)
         await _open(doors, _http(daemon), Name.HTTP, daemon)
         async with asyncio.TaskGroup() as crew:
-            daemon.leaving.install()
             tasks = [
                 *(crew.create_task(watcher.run(), name=watcher.name) for watcher in daemon.hearing.watchers),
                 crew.create_task(_reconcile_and_run(daemon), name="runner"),
